@@ -1,0 +1,15 @@
+//! Formats, keys and blind indexes of pg_encrypt, without PostgreSQL.
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod compress;
+pub mod deterministic;
+pub mod envelope;
+mod kdf;
+pub mod key;
+pub mod lifecycle;
+pub mod normalize;
+pub mod random;
+pub mod token;
+pub mod wrap;
+pub mod xaes;
