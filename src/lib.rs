@@ -1,2 +1,31 @@
-//! The extension: a PostgreSQL shell around `pg_encrypt_core` and `pg_encrypt_providers`.
+//! pg_encrypt: encrypted columns, blind indexes and key rotation inside PostgreSQL.
+//!
+//! The extension is a shell around two crates that know nothing of PostgreSQL: `pg_encrypt_core` (formats, keys,
+//! ciphers, tokens) and `pg_encrypt_providers` (where the root key comes from). Arrows point down only:
+//!
+//! ```text
+//! api        what SQL calls: parse, call, return
+//! keyring    keys of this backend: resolved, unwrapped, cached, used
+//! catalog    our own tables as typed rows, and all fixed SQL
+//! pg         PostgreSQL's C interface; all unsafe code; no business words
+//! error, guc every message and SQLSTATE; every setting
+//! ```
+
+mod api;
+mod catalog;
+mod error;
+mod guc;
+mod keyring;
+#[macro_use]
+mod pg;
+
 pgrx::pg_module_magic!();
+
+/// Called once per process, when the library is loaded. In the postmaster too, if it is preloaded: nothing secret or
+/// random may be drawn here, since every backend would inherit it.
+#[pgrx::pg_guard]
+pub extern "C-unwind" fn _PG_init() {
+    pg::silence_backtraces();
+    guc::declare();
+    pg::inval::install();
+}

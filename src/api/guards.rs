@@ -1,0 +1,83 @@
+//! Triggers on our own tables.
+
+use crate::catalog::keys::column;
+use crate::error::Error;
+use crate::pg::inval;
+use crate::pg::trigger::{Event, Trigger, TriggerRow};
+use crate::sql_function;
+use pg_encrypt_core::lifecycle::KeyState;
+use pgrx::pg_sys::Datum;
+
+sql_function! {
+    /// Before a change of `encrypt.keys`: lets the life cycle happen and nothing else.
+    fn guard_key(call) {
+        let trigger = Trigger::of(call).ok_or(Error::NotATrigger)?;
+        match trigger.event() {
+            Event::Update => {
+                let (old, new) = (trigger.old(), trigger.new());
+                check_key_update(&old, &new)?;
+                Ok(Some(new.pass()))
+            }
+            Event::Delete | Event::Truncate => Err(Error::KeyUndeletable),
+            Event::Insert => Ok(Some(trigger.old().pass())),
+        }
+    }
+}
+
+sql_function! {
+    /// After a change of keys or grants: makes every session look again.
+    fn announce_change(call) {
+        let trigger = Trigger::of(call).ok_or(Error::NotATrigger)?;
+        inval::announce_change(trigger.relation());
+        Ok(Some(Datum::from(0usize)))
+    }
+}
+
+fn check_key_update(old: &TriggerRow, new: &TriggerRow) -> Result<(), Error> {
+    let key_id = old.int4(column::KEY_ID);
+
+    let fixed = [
+        column::KEY_ID,
+        column::NAME,
+        column::PURPOSE,
+        column::VERSION,
+        column::CHECK_VALUE,
+        column::CREATED_AT,
+        column::CREATED_BY,
+    ];
+    if fixed.iter().any(|column| !old.same(new, *column)) {
+        return Err(Error::KeyImmutable { key_id });
+    }
+
+    let (from, to) = (old.text(column::STATE), new.text(column::STATE));
+    let allowed = match (from.parse::<KeyState>(), to.parse::<KeyState>()) {
+        (Ok(from), Ok(to)) => from == to || from.may_become(to),
+        _ => false,
+    };
+    if !allowed {
+        return Err(Error::KeyTransition { key_id, from, to });
+    }
+
+    // Material changes in two ways only: wiped when the key is destroyed, wrapped anew when the root key changes.
+    let destroyed = !old.is_null(column::DESTROYED_AT);
+    let destroying = !destroyed && !new.is_null(column::DESTROYED_AT);
+    let rewrapping = !old.same(new, column::ROOT_ID) && !new.is_null(column::WRAPPED_KEY);
+    if destroyed && new.is_null(column::DESTROYED_AT) {
+        return Err(Error::KeyTransition {
+            key_id,
+            from: "destroyed".into(),
+            to,
+        });
+    }
+    if destroying && to != KeyState::Retired.as_str() {
+        return Err(Error::KeyTransition {
+            key_id,
+            from,
+            to: "destroyed".into(),
+        });
+    }
+    if !old.same(new, column::WRAPPED_KEY) && !destroying && !(rewrapping && !destroyed) {
+        return Err(Error::KeyImmutable { key_id });
+    }
+    Ok(())
+}

@@ -1,0 +1,18 @@
+//! The functions that SQL calls: parse the arguments, call the layer below, return.
+//!
+//! | module | functions |
+//! |---|---|
+//! | [`ciphertext`] | input and output of type `encrypt.ciphertext`, `key_id`, `is_ciphertext` |
+//! | [`values`] | `encrypt_column`, `encrypt_deterministic`, `decrypt_column` and kin, `reencrypt_column` |
+//! | [`search`] | `blind_index`, `blind_index_all` |
+//! | [`keys`] | `create_key` to `destroy_key` |
+//! | [`grants`] | `grant_key`, `revoke_key`, `has_key_privilege` |
+//! | [`guards`] | triggers on our own tables |
+
+mod ciphertext;
+mod grants;
+mod guards;
+mod keys;
+mod plaintext;
+mod search;
+mod values;

@@ -1,0 +1,286 @@
+//! Encrypting and decrypting values.
+
+use super::plaintext::{self, Codec, MAX_PLAINTEXT};
+use crate::catalog::grants::Privilege;
+use crate::error::Error;
+use crate::guc;
+use crate::keyring;
+use crate::keyring::values::{self, OpenSite, SealSite};
+use crate::pg::call::{Call, new_varlena, varlena_from};
+use crate::pg::site::Site;
+use crate::pg::{encoding, typeio, wait};
+use crate::sql_function;
+use pg_encrypt_core::compress::{compress, decompress};
+use pg_encrypt_core::envelope::{Envelope, Format, OVERHEAD, SIV_OVERHEAD, TypeCode};
+use pgrx::pg_sys::{Datum, Oid};
+use std::borrow::Cow;
+use std::cell::Cell;
+
+/// Values from this length on are worth a look at whether the user has cancelled.
+const LARGE: usize = 1 << 20;
+
+sql_function! {
+    fn encrypt_column_text(call) {
+        encrypt(call, call.site::<SealSite>(), TypeCode::Text, Mode::Randomised)
+    }
+}
+
+sql_function! {
+    fn encrypt_column_bytea(call) {
+        encrypt(call, call.site::<SealSite>(), TypeCode::Bytea, Mode::Randomised)
+    }
+}
+
+sql_function! {
+    fn encrypt_column_any(call) {
+        encrypt_any(call, Mode::Randomised)
+    }
+}
+
+sql_function! {
+    fn encrypt_deterministic_text(call) {
+        encrypt(call, call.site::<SealSite>(), TypeCode::Text, Mode::Deterministic)
+    }
+}
+
+sql_function! {
+    fn encrypt_deterministic_bytea(call) {
+        encrypt(call, call.site::<SealSite>(), TypeCode::Bytea, Mode::Deterministic)
+    }
+}
+
+sql_function! {
+    fn encrypt_deterministic_any(call) {
+        encrypt_any(call, Mode::Deterministic)
+    }
+}
+
+sql_function! {
+    fn decrypt_column(call) {
+        let Some(opened) = open(call, call.site::<OpenSite>(), 1)? else { return Ok(None) };
+        match opened.type_code {
+            TypeCode::Text => {
+                plaintext::text(opened.bytes)?;
+                Ok(Some(opened.datum))
+            }
+            code => Ok(Some(varlena_from(plaintext::text_form(code, opened.bytes)?)?)),
+        }
+    }
+}
+
+sql_function! {
+    fn decrypt_bytes(call) {
+        Ok(open(call, call.site::<OpenSite>(), 1)?.map(|opened| opened.datum))
+    }
+}
+
+sql_function! {
+    fn decrypt_as(call) {
+        let site = call.site::<DecryptAsSite>();
+        let codec = match site.codec {
+            Some(codec) => codec,
+            None => {
+                let wanted = typeio::polymorphic_argument(call, 1).ok_or(Error::Null { argument: "as_type" })?;
+                *site.codec.insert(Codec::of(wanted)?)
+            }
+        };
+        let Some(opened) = open(call, &mut site.open, 2)? else { return Ok(None) };
+        Ok(Some(codec.decode(opened.type_code, opened.bytes)?))
+    }
+}
+
+sql_function! {
+    /// Opens and seals again: type, compression, context and row stay, the key changes.
+    fn reencrypt_column(call) {
+        let Some(value) = call.datum(0) else { return Ok(None) };
+        let envelope = Envelope::parse(call.bytes(0))?;
+        let header = envelope.header();
+        let context = utf8(call.required(2, "context")?, "context")?;
+        let row_id = utf8(call.required(3, "row_id")?, "row_id")?;
+        let site = call.site::<ReencryptSite>();
+
+        let to = match call.datum(1) {
+            Some(_) => Cow::Borrowed(call.bytes(1)),
+            None => Cow::Owned(keyring::name_of(header.key_id)?.into_bytes()),
+        };
+        let privilege = match header.format {
+            Format::Xaes => Privilege::Encrypt,
+            Format::Siv => Privilege::Deterministic,
+        };
+        let target = values::sealing(&mut site.seal, &to, context.as_bytes(), privilege)?;
+        if values::key_id(target) == header.key_id {
+            return Ok(Some(value));
+        }
+
+        let source = values::opening(&mut site.open, header.key_id, context.as_bytes())?;
+        let mut opened = zeroize::Zeroizing::new(vec![0; envelope.plaintext_len()]);
+        values::open(source, &envelope, row_id.as_bytes(), &mut opened)?;
+        // Resolved again: opening may have made the keyring forget what it had before.
+        let target = values::sealing(&mut site.seal, &to, context.as_bytes(), privilege)?;
+        let (datum, out) = new_varlena(call.bytes(0).len())?;
+        match header.format {
+            Format::Xaes => {
+                values::seal(target, header.type_code, header.compressed, row_id.as_bytes(), &opened, out)?
+            }
+            Format::Siv => values::seal_deterministic(target, header.type_code, row_id.as_bytes(), &opened, out)?,
+        }
+        Ok(Some(datum))
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Randomised,
+    Deterministic,
+}
+
+/// What a call site of `encrypt_column(anyelement, …)` remembers.
+#[derive(Default)]
+struct EncryptAnySite {
+    codec: Option<Codec>,
+    seal: SealSite,
+}
+
+#[derive(Default)]
+struct DecryptAsSite {
+    codec: Option<Codec>,
+    open: OpenSite,
+}
+
+#[derive(Default)]
+struct ReencryptSite {
+    open: OpenSite,
+    seal: SealSite,
+}
+
+impl Site for EncryptAnySite {}
+impl Site for DecryptAsSite {}
+impl Site for ReencryptSite {}
+
+fn encrypt_any(call: &Call<'_>, mode: Mode) -> Result<Option<Datum>, Error> {
+    let Some(value) = call.datum(0) else {
+        return Ok(None);
+    };
+    let site = call.site::<EncryptAnySite>();
+    let codec = match site.codec {
+        Some(codec) => codec,
+        None => {
+            let type_oid = call.argument_type(0);
+            if is_ciphertext(type_oid) {
+                return Err(Error::AlreadyEncrypted);
+            }
+            *site.codec.insert(Codec::of(type_oid)?)
+        }
+    };
+    let bytes = codec.encode(value);
+    encrypt_bytes(call, &mut site.seal, codec.code, mode, &bytes)
+}
+
+#[inline]
+fn encrypt(call: &Call<'_>, site: &mut SealSite, code: TypeCode, mode: Mode) -> Result<Option<Datum>, Error> {
+    match call.datum(0) {
+        Some(_) => encrypt_bytes(call, site, code, mode, call.bytes(0)),
+        None => Ok(None),
+    }
+}
+
+/// Seals `bytes` under the key, context and row id that are arguments 1 to 3.
+#[inline]
+fn encrypt_bytes(
+    call: &Call<'_>,
+    site: &mut SealSite,
+    code: TypeCode,
+    mode: Mode,
+    bytes: &[u8],
+) -> Result<Option<Datum>, Error> {
+    let key = call.required(1, "key")?;
+    let context = utf8(call.required(2, "context")?, "context")?;
+    let row_id = utf8(call.required(3, "row_id")?, "row_id")?;
+    if bytes.len() >= LARGE {
+        wait::check_for_interrupts();
+    }
+    match mode {
+        Mode::Randomised => {
+            let handle = values::sealing(site, key, context.as_bytes(), Privilege::Encrypt)?;
+            let packed = if guc::compress() { compress(bytes) } else { None };
+            let sealed = packed.as_deref().unwrap_or(bytes);
+            let (datum, out) = new_varlena(sealed.len() + OVERHEAD)?;
+            values::seal(handle, code, packed.is_some(), row_id.as_bytes(), sealed, out)?;
+            Ok(Some(datum))
+        }
+        Mode::Deterministic => {
+            let handle = values::sealing(site, key, context.as_bytes(), Privilege::Deterministic)?;
+            warn_about_equality();
+            let (datum, out) = new_varlena(bytes.len() + SIV_OVERHEAD)?;
+            values::seal_deterministic(handle, code, row_id.as_bytes(), bytes, out)?;
+            Ok(Some(datum))
+        }
+    }
+}
+
+/// A decrypted value.
+struct Opened {
+    type_code: TypeCode,
+    /// A varlena of `bytes`.
+    datum: Datum,
+    bytes: &'static [u8],
+}
+
+/// Opens argument 0; context and row id are arguments `first` and `first + 1`.
+#[inline]
+fn open(call: &Call<'_>, site: &mut OpenSite, first: usize) -> Result<Option<Opened>, Error> {
+    if call.datum(0).is_none() {
+        return Ok(None);
+    }
+    let value = call.bytes(0);
+    let context = utf8(call.required(first, "context")?, "context")?;
+    let row_id = utf8(call.required(first + 1, "row_id")?, "row_id")?;
+    let envelope = Envelope::parse(value)?;
+    let header = envelope.header();
+    if value.len() >= LARGE {
+        wait::check_for_interrupts();
+    }
+    let handle = values::opening(site, header.key_id, context.as_bytes())?;
+    let (datum, out) = new_varlena(envelope.plaintext_len())?;
+    values::open(handle, &envelope, row_id.as_bytes(), out)?;
+    let (datum, bytes) = match header.compressed {
+        false => (datum, &*out),
+        true => {
+            let plain = zeroize::Zeroizing::new(decompress(out, MAX_PLAINTEXT)?);
+            let (datum, out) = new_varlena(plain.len())?;
+            out.copy_from_slice(&plain);
+            (datum, &*out)
+        }
+    };
+    Ok(Some(Opened {
+        type_code: header.type_code,
+        datum,
+        bytes,
+    }))
+}
+
+/// Contexts and row ids are UTF-8 whatever the database's encoding.
+#[inline]
+fn utf8<'a>(text: &'a [u8], argument: &'static str) -> Result<Cow<'a, str>, Error> {
+    encoding::to_utf8(text).map_err(|_| Error::NotTextArgument { argument })
+}
+
+fn is_ciphertext(type_oid: Oid) -> bool {
+    typeio::type_oid(crate::catalog::SCHEMA, c"ciphertext") == Some(typeio::base_type(type_oid))
+}
+
+/// Once per session: equal values are about to become visible as such.
+fn warn_about_equality() {
+    thread_local! {
+        static WARNED: Cell<bool> = const { Cell::new(false) };
+    }
+    if !WARNED.replace(true) {
+        pgrx::ereport!(
+            pgrx::PgLogLevel::WARNING,
+            pgrx::PgSqlErrorCode::ERRCODE_WARNING,
+            "deterministic encryption shows which values are equal",
+            "Anyone who sees the ciphertexts can count how often each value occurs. Prefer encrypt_column with a \
+             blind index where equality is only needed for search."
+        );
+    }
+}

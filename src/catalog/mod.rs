@@ -1,0 +1,10 @@
+//! Our own tables as typed rows, and all fixed SQL on them.
+
+pub mod grants;
+pub mod keys;
+pub mod root_parameters;
+
+use std::ffi::CStr;
+
+/// The schema of everything, fixed by the install script.
+pub const SCHEMA: &CStr = c"encrypt";

@@ -1,0 +1,122 @@
+//! Settings. The only file that declares them.
+
+use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
+use pgrx::pg_sys;
+use std::ffi::{CStr, CString};
+use std::time::Duration;
+
+static ROOT_KEY: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+static ALLOW_RETIRED_KEYS: GucSetting<bool> = GucSetting::<bool>::new(false);
+static COMPRESS: GucSetting<bool> = GucSetting::<bool>::new(false);
+static KEY_CACHE_TTL: GucSetting<i32> = GucSetting::<i32>::new(0);
+
+/// Declares every setting and reserves the prefix, so that a misspelt one is an error.
+pub fn declare() {
+    // SAFETY: the hook has the declared type and lives as long as the process.
+    unsafe {
+        GucRegistry::define_string_guc_with_hooks(
+            c"pg_encrypt.root_key",
+            c"Where the root key, which wraps all other keys, comes from.",
+            c"A location such as file:/etc/pg_encrypt/root.key, command:/usr/local/bin/get-root-key or env:NAME. \
+              Empty means the file pg_encrypt_root.key in the data directory, which protects dumps but not copies of \
+              the data directory.",
+            &ROOT_KEY,
+            GucContext::Sighup,
+            GucFlags::SUPERUSER_ONLY,
+            Some(check_root_key),
+            None,
+            None,
+        );
+    }
+    GucRegistry::define_bool_guc(
+        c"pg_encrypt.allow_retired_keys",
+        c"Lets values under retired keys be decrypted.",
+        c"For looking into old backups. Values found this way should be re-encrypted under the active key.",
+        &ALLOW_RETIRED_KEYS,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_bool_guc(
+        c"pg_encrypt.compress",
+        c"Compresses values above 1,024 bytes before encryption when that saves an eighth.",
+        c"The length of a compressed value tells something about its content; leave it off where an attacker can \
+          choose part of the value and see its length.",
+        &COMPRESS,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"pg_encrypt.key_cache_ttl",
+        c"How long a session keeps a key in memory before it asks the root-key provider again.",
+        c"0 keeps keys until the session ends. A limit makes a root key that was withdrawn take effect in sessions \
+          that are open, and costs one request to the provider per key and interval.",
+        &KEY_CACHE_TTL,
+        0,
+        7 * 24 * 3600,
+        GucContext::Sighup,
+        GucFlags::UNIT_S,
+    );
+    // SAFETY: after all settings with the prefix are declared.
+    unsafe { pg_sys::MarkGUCPrefixReserved(c"pg_encrypt".as_ptr()) }
+}
+
+/// The configured location of the root key; `None` when unset or empty.
+pub fn root_key() -> Option<CString> {
+    ROOT_KEY.get().filter(|location| !location.is_empty())
+}
+
+pub fn allow_retired_keys() -> bool {
+    ALLOW_RETIRED_KEYS.get()
+}
+
+#[inline]
+pub fn compress() -> bool {
+    COMPRESS.get()
+}
+
+/// `None`: for the whole session.
+#[inline]
+pub fn key_cache_ttl() -> Option<Duration> {
+    match KEY_CACHE_TTL.get() {
+        0 => None,
+        seconds => Some(Duration::from_secs(seconds.unsigned_abs().into())),
+    }
+}
+
+/// Refuses a location that could never work when it is set, not when it is first needed.
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn check_root_key(
+    new_value: *mut *mut core::ffi::c_char,
+    _extra: *mut *mut core::ffi::c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
+    // SAFETY: PostgreSQL passes a pointer to a possibly null, terminated string.
+    let text = unsafe {
+        match (*new_value).is_null() {
+            true => return true,
+            false => CStr::from_ptr(*new_value),
+        }
+    };
+    match text.to_str() {
+        Ok("") => true,
+        Ok(text) => match text.parse::<pg_encrypt_providers::RootLocation>() {
+            Ok(_) => true,
+            Err(error) => {
+                set_check_detail(&error.to_string());
+                false
+            }
+        },
+        Err(_) => {
+            set_check_detail("the location is not valid UTF-8");
+            false
+        }
+    }
+}
+
+fn set_check_detail(detail: &str) {
+    let Ok(detail) = CString::new(detail) else { return };
+    // SAFETY: as the macro GUC_check_errdetail does: a palloc'd string that PostgreSQL reports and frees.
+    unsafe {
+        pg_sys::GUC_check_errdetail_string = pg_sys::pstrdup(detail.as_ptr());
+    }
+}

@@ -1,0 +1,116 @@
+//! The backend's keys: unwrapped once, found again in nanoseconds, forgotten when in doubt.
+//!
+//! ```text
+//! name, context, role ──resolve──▶ key row ──unwrap──▶ data key ──derive──▶ subkey ──▶ seal, open, token
+//!     (call site, or the map          (catalog, fresh)     (root key)          (here)
+//!      of this generation)
+//! ```
+//!
+//! **Why a cached answer is never stale.** What was resolved (which version is active, who may use it) is valid for one
+//! *generation* ([`crate::pg::inval`]), which ends with every change of `encrypt.keys`, `encrypt.key_grants` or any role
+//! that is committed anywhere, with every change of ours, and with every rollback. A key that an aborted transaction
+//! had made is therefore looked up again and not found. Unwrapped keys outlive a generation: on next use their row is
+//! read again, and material is kept only while the row still has the same check value.
+//!
+//! **Why no borrow is held across PostgreSQL.** An error unwinds; a held borrow would poison the keyring. So nothing in
+//! `with` calls PostgreSQL: rows, privileges and unwrapped keys are fetched before.
+
+mod data_keys;
+mod privileges;
+mod resolve;
+pub mod root;
+pub mod tokens;
+pub mod values;
+
+pub use privileges::has_privilege;
+pub use resolve::name_of;
+
+use crate::error::Error;
+use crate::guc;
+use crate::pg::{inval, secret::SecretBox};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::time::Instant;
+
+/// More subkeys than this (one per key and context) and all are forgotten: tenants may be many, memory is locked.
+const MAX_SUBKEYS: usize = 4096;
+
+#[derive(Default)]
+struct Keyring {
+    generation: u64,
+    transaction: u64,
+    /// When the first of the loaded data keys was unwrapped.
+    oldest: Option<Instant>,
+    data_keys: data_keys::DataKeys,
+    values: Vec<SecretBox<values::ValueSubkey>>,
+    tokens: Vec<SecretBox<tokens::IndexSubkey>>,
+    epochs: values::EpochCache,
+    /// Subkeys by what they were derived from; valid as long as the data key.
+    derived: HashMap<resolve::Derivation, Handle>,
+    /// What a role's request led to in this generation.
+    resolved: HashMap<resolve::Request, resolve::Answer>,
+}
+
+/// A subkey's place in the keyring. Only meaningful within the generation it was resolved in.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Handle(u32);
+
+thread_local! {
+    static KEYRING: RefCell<Keyring> = RefCell::default();
+}
+
+/// Runs `body` on the keyring. It must not call PostgreSQL.
+#[inline]
+fn with<T>(body: impl FnOnce(&mut Keyring) -> T) -> T {
+    KEYRING.with_borrow_mut(body)
+}
+
+/// The generation to work in. First thing in every function that uses a key.
+#[inline]
+pub fn generation() -> u64 {
+    let generation = inval::generation();
+    let transaction = inval::transaction();
+    with(|keyring| keyring.enter(generation, transaction))
+}
+
+impl Keyring {
+    #[inline]
+    fn enter(&mut self, generation: u64, transaction: u64) -> u64 {
+        if self.generation == generation && self.transaction == transaction {
+            return generation;
+        }
+        self.enter_slowly(generation, transaction)
+    }
+
+    #[cold]
+    fn enter_slowly(&mut self, mut generation: u64, transaction: u64) -> u64 {
+        self.transaction = transaction;
+        let expired = match (guc::key_cache_ttl(), self.oldest) {
+            (Some(ttl), Some(oldest)) => oldest.elapsed() >= ttl,
+            _ => false,
+        };
+        if expired || self.derived.len() >= MAX_SUBKEYS {
+            self.forget_everything();
+            // Handles that call sites remember have become meaningless.
+            inval::bump();
+            generation += 1;
+        }
+        if self.generation != generation {
+            self.generation = generation;
+            self.resolved.clear();
+        }
+        generation
+    }
+
+    fn forget_everything(&mut self) {
+        *self = Self {
+            transaction: self.transaction,
+            ..Self::default()
+        };
+    }
+}
+
+/// Memory for a secret, or the error a user gets.
+fn secret<T>(value: T) -> Result<SecretBox<T>, Error> {
+    SecretBox::new(value).ok_or(Error::OutOfSecretMemory)
+}

@@ -1,0 +1,164 @@
+//! From what a caller names to the subkey that serves it: row, state, privilege, data key, derivation.
+
+use super::{Handle, data_keys, privileges, with};
+use crate::catalog::grants::Privilege;
+use crate::catalog::keys::{self, KeyRow};
+use crate::error::Error;
+use crate::guc;
+use pg_encrypt_core::key::{DataKey, KeyId, Purpose};
+use pg_encrypt_core::lifecycle::{KeyState, KeyUse};
+use pgrx::pg_sys::Oid;
+
+/// What a subkey was derived from: its kind, data key and context.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) struct Derivation {
+    pub kind: SubkeyKind,
+    pub key_id: KeyId,
+    pub context: Box<[u8]>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum SubkeyKind {
+    Value,
+    EqualityToken,
+}
+
+/// A question that may be asked again in this generation.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) struct Request {
+    pub role: Oid,
+    pub what: Wanted,
+    pub context: Box<[u8]>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) enum Wanted {
+    /// The active version of the named key, to encrypt with, deterministically or not.
+    Seal { name: Box<[u8]>, privilege: Privilege },
+    /// The key that a value names.
+    Open { key_id: KeyId },
+    /// The active index key of that name, or all that search finds.
+    Tokens { name: Box<[u8]>, all: bool },
+}
+
+#[derive(Clone)]
+pub(super) struct Answer {
+    pub handles: Box<[Handle]>,
+    /// Whether it holds for the whole generation, so that a call site may remember it.
+    pub lasting: bool,
+}
+
+/// Answers a request from this generation's memory, or the slow way.
+pub(super) fn resolve(
+    request: Request,
+    derive: fn(&mut super::Keyring, KeyRow, &[u8]) -> Result<Handle, Error>,
+) -> Result<Answer, Error> {
+    if let Some(answer) = with(|keyring| keyring.resolved.get(&request).cloned()) {
+        return Ok(answer);
+    }
+    let (rows, lasting) = rows_for(&request)?;
+    for row in &rows {
+        data_keys::load(row)?;
+    }
+    with(|keyring| {
+        let handles: Result<Box<[Handle]>, Error> = rows
+            .into_iter()
+            .map(|row| derive(keyring, row, &request.context))
+            .collect();
+        let answer = Answer {
+            handles: handles?,
+            lasting,
+        };
+        if lasting {
+            keyring.resolved.insert(request, answer.clone());
+        }
+        Ok(answer)
+    })
+}
+
+/// The key versions that may serve a request, after every check; and whether the answer holds for the generation.
+fn rows_for(request: &Request) -> Result<(Vec<KeyRow>, bool), Error> {
+    match &request.what {
+        Wanted::Seal { name, privilege } => {
+            let row = active(name, Purpose::Column)?;
+            privileges::require(request.role, &row.name, *privilege)?;
+            Ok((vec![row], true))
+        }
+        Wanted::Open { key_id } => {
+            let row = keys::by_id(*key_id)?.ok_or(Error::NoSuchKeyId { key_id: key_id.get() })?;
+            if row.purpose != Purpose::Column {
+                return Err(Error::KeyWrongPurpose {
+                    key_id: key_id.get(),
+                    is: row.purpose.as_str(),
+                    wanted: Purpose::Column.as_str(),
+                });
+            }
+            privileges::require(request.role, &row.name, Privilege::Decrypt)?;
+            if row.wrapped.is_some() && !row.state.permits(KeyUse::Decrypt, guc::allow_retired_keys()) {
+                return Err(Error::KeyNotUsable {
+                    name: row.name,
+                    key_id: key_id.get(),
+                    state: row.state,
+                    doing: "decrypt",
+                });
+            }
+            // A setting can take the permission for retired keys away within the generation: ask each time.
+            let lasting = row.state != KeyState::Retired;
+            Ok((vec![row], lasting))
+        }
+        Wanted::Tokens { name, all } => {
+            let rows = match all {
+                false => vec![active(name, Purpose::Index)?],
+                true => searchable(name)?,
+            };
+            if let Some(row) = rows.first() {
+                privileges::require(request.role, &row.name, Privilege::Search)?;
+            }
+            Ok((rows, true))
+        }
+    }
+}
+
+/// The active version of a key.
+pub(super) fn active(name: &[u8], purpose: Purpose) -> Result<KeyRow, Error> {
+    let versions = keys::by_name(name)?;
+    let display = || String::from_utf8_lossy(name).into_owned();
+    if versions.is_empty() {
+        return Err(Error::NoSuchKey { name: display() });
+    }
+    versions
+        .into_iter()
+        .find(|row| row.purpose == purpose && row.state == KeyState::Active)
+        .ok_or_else(|| Error::NoActiveKey {
+            name: display(),
+            purpose: purpose.as_str(),
+        })
+}
+
+/// Every index key that rows may still have been indexed with, the active one first.
+fn searchable(name: &[u8]) -> Result<Vec<KeyRow>, Error> {
+    let newest = active(name, Purpose::Index)?;
+    let mut rows: Vec<KeyRow> = keys::by_name(name)?
+        .into_iter()
+        .filter(|row| {
+            row.purpose == Purpose::Index
+                && row.key_id != newest.key_id
+                && row.wrapped.is_some()
+                && row.state.permits(KeyUse::Search, false)
+        })
+        .collect();
+    rows.insert(0, newest);
+    Ok(rows)
+}
+
+/// A loaded data key. `load` came before, in the same call.
+pub(super) fn loaded(keyring: &super::Keyring, key_id: KeyId) -> Result<&DataKey, Error> {
+    keyring.data_keys.get(key_id).ok_or(Error::KeyChanged)
+}
+
+/// The name of the key with an id.
+pub fn name_of(key_id: KeyId) -> Result<String, Error> {
+    Ok(keys::by_id(key_id)?
+        .ok_or(Error::NoSuchKeyId { key_id: key_id.get() })?
+        .name)
+}

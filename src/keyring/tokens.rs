@@ -1,0 +1,111 @@
+//! Blind-index tokens.
+
+use super::resolve::{Derivation, Request, SubkeyKind, Wanted, loaded, resolve};
+use super::{Handle, Keyring, generation, secret, with};
+use crate::catalog::keys::KeyRow;
+use crate::error::Error;
+use crate::pg::acl;
+use crate::pg::site::{Remembered, Site};
+use pg_encrypt_core::normalize::Normalizer;
+use pg_encrypt_core::token::{IndexKey, IndexKind, TokenBits};
+use pgrx::pg_sys::Oid;
+
+pub(super) struct IndexSubkey {
+    version: i32,
+    key: IndexKey,
+}
+
+/// What a call site that makes tokens remembers.
+#[derive(Default)]
+pub struct TokenSite {
+    generation: u64,
+    role: Oid,
+    key: Remembered<64>,
+    context: Remembered<64>,
+    handle: Handle,
+}
+
+impl Site for TokenSite {}
+
+/// The active index key of `key_name`, if the current role may search with it.
+#[inline]
+pub fn active(site: &mut TokenSite, key_name: &[u8], context: &[u8]) -> Result<Handle, Error> {
+    let generation = generation();
+    let role = acl::current_user();
+    if site.generation == generation && site.role == role && site.key.is(key_name) && site.context.is(context)
+    {
+        return Ok(site.handle);
+    }
+    let answer = ask(role, key_name, context, false)?;
+    let handle = answer.first().copied().ok_or(Error::KeyChanged)?;
+    *site = TokenSite {
+        generation,
+        role,
+        handle,
+        ..TokenSite::default()
+    };
+    site.key.set(key_name);
+    site.context.set(context);
+    Ok(handle)
+}
+
+/// Every live index key of `key_name`, the active one first.
+pub fn all(key_name: &[u8], context: &[u8]) -> Result<Box<[Handle]>, Error> {
+    generation();
+    ask(acl::current_user(), key_name, context, true)
+}
+
+/// Writes the token of a normalised value into `out`, which is as long as `bits` say.
+#[inline]
+pub fn token(
+    handle: Handle,
+    normalizer: Normalizer,
+    normalized: &[u8],
+    bits: TokenBits,
+    out: &mut [u8],
+) -> Result<(), Error> {
+    with(|keyring| {
+        let subkey = &keyring.tokens[handle.0 as usize];
+        Ok(subkey
+            .key
+            .equality_token(subkey.version, normalizer, normalized, bits, out)?)
+    })
+}
+
+fn ask(role: Oid, key_name: &[u8], context: &[u8], all: bool) -> Result<Box<[Handle]>, Error> {
+    let what = Wanted::Tokens {
+        name: key_name.into(),
+        all,
+    };
+    Ok(resolve(
+        Request {
+            role,
+            what,
+            context: context.into(),
+        },
+        derive_equality,
+    )?
+    .handles)
+}
+
+fn derive_equality(keyring: &mut Keyring, row: KeyRow, context: &[u8]) -> Result<Handle, Error> {
+    let kind = SubkeyKind::EqualityToken;
+    let derivation = Derivation {
+        kind,
+        key_id: row.key_id,
+        context: context.into(),
+    };
+    if let Some(handle) = keyring.derived.get(&derivation) {
+        return Ok(*handle);
+    }
+    let data_key = loaded(keyring, row.key_id)?;
+    let key = IndexKey::derive(data_key, IndexKind::Equality, context);
+    let subkey = secret(IndexSubkey {
+        version: row.version,
+        key,
+    })?;
+    let handle = Handle(keyring.tokens.len() as u32);
+    keyring.tokens.push(subkey);
+    keyring.derived.insert(derivation, handle);
+    Ok(handle)
+}

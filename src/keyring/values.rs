@@ -1,0 +1,260 @@
+//! Sealing and opening values.
+
+use super::resolve::{Derivation, Request, SubkeyKind, Wanted, loaded, resolve};
+use super::{Handle, Keyring, generation, secret, with};
+use crate::catalog::grants::Privilege;
+use crate::catalog::keys::KeyRow;
+use crate::error::Error;
+use crate::pg::secret::SecretBox;
+use crate::pg::site::{Remembered, Site};
+use crate::pg::{acl, inval};
+use pg_encrypt_core::deterministic::SivKey;
+use pg_encrypt_core::envelope::{EPOCH_LEN, Envelope, EpochKey, SealError, Sealer, TypeCode, ValueKey};
+use pg_encrypt_core::key::KeyId;
+use pg_encrypt_core::random::os_random;
+use pgrx::pg_sys::Oid;
+
+/// Everything that one data key does in one context.
+pub(super) struct ValueSubkey {
+    key_id: KeyId,
+    key: ValueKey,
+    siv: SivKey,
+    sealer: Option<Sealer>,
+    /// The transaction that `sealer`'s epoch belongs to. An epoch never outlives its transaction.
+    sealer_transaction: u64,
+}
+
+/// Derived keys of epochs seen lately. Rows that were loaded in bulk share an epoch; the key of an epoch costs three
+/// times what opening a short value costs.
+#[derive(Default)]
+pub(super) struct EpochCache {
+    slots: Vec<Option<SecretBox<Epoch>>>,
+}
+
+struct Epoch {
+    of: Handle,
+    key: EpochKey,
+}
+
+/// A power of two; 32 epochs of some 600 bytes stay in the first-level cache beside everything else.
+const EPOCH_SLOTS: usize = 32;
+
+/// What a sealing call site remembers.
+#[derive(Default)]
+pub struct SealSite {
+    generation: u64,
+    role: Oid,
+    key: Remembered<64>,
+    context: Remembered<64>,
+    handle: Handle,
+}
+
+/// What an opening call site remembers.
+#[derive(Default)]
+pub struct OpenSite {
+    generation: u64,
+    role: Oid,
+    key_id: Option<KeyId>,
+    context: Remembered<64>,
+    handle: Handle,
+}
+
+impl Site for SealSite {}
+impl Site for OpenSite {}
+
+/// The subkey that encrypts for the current role under the active version of `key_name`.
+#[inline]
+pub fn sealing(
+    site: &mut SealSite,
+    key_name: &[u8],
+    context: &[u8],
+    privilege: Privilege,
+) -> Result<Handle, Error> {
+    let generation = generation();
+    let role = acl::current_user();
+    if site.generation == generation && site.role == role && site.key.is(key_name) && site.context.is(context)
+    {
+        return Ok(site.handle);
+    }
+    let what = Wanted::Seal {
+        name: key_name.into(),
+        privilege,
+    };
+    let answer = resolve(
+        Request {
+            role,
+            what,
+            context: context.into(),
+        },
+        derive_value,
+    )?;
+    let handle = answer.handles.first().copied().ok_or(Error::KeyChanged)?;
+    *site = SealSite {
+        generation,
+        role,
+        handle,
+        ..SealSite::default()
+    };
+    site.key.set(key_name);
+    site.context.set(context);
+    Ok(handle)
+}
+
+/// The subkey that decrypts values under `key_id` for the current role.
+#[inline]
+pub fn opening(site: &mut OpenSite, key_id: KeyId, context: &[u8]) -> Result<Handle, Error> {
+    let generation = generation();
+    let role = acl::current_user();
+    if site.generation == generation
+        && site.role == role
+        && site.key_id == Some(key_id)
+        && site.context.is(context)
+    {
+        return Ok(site.handle);
+    }
+    let what = Wanted::Open { key_id };
+    let answer = resolve(
+        Request {
+            role,
+            what,
+            context: context.into(),
+        },
+        derive_value,
+    )?;
+    let handle = answer.handles.first().copied().ok_or(Error::KeyChanged)?;
+    *site = OpenSite::default();
+    if answer.lasting {
+        site.generation = generation;
+        site.role = role;
+        site.key_id = Some(key_id);
+        site.handle = handle;
+        site.context.set(context);
+    }
+    Ok(handle)
+}
+
+/// Id of the key that `handle` seals under.
+pub fn key_id(handle: Handle) -> KeyId {
+    with(|keyring| keyring.value(handle).key_id)
+}
+
+/// Seals `plaintext` into `out`, which is longer by the envelope's overhead.
+#[inline]
+pub fn seal(
+    handle: Handle,
+    type_code: TypeCode,
+    compressed: bool,
+    row_id: &[u8],
+    plaintext: &[u8],
+    out: &mut [u8],
+) -> Result<(), Error> {
+    let transaction = inval::transaction();
+    with(|keyring| {
+        let subkey = keyring.value(handle);
+        let key_id = subkey.key_id;
+        if subkey.sealer_transaction == transaction
+            && let Some(sealer) = &mut subkey.sealer
+        {
+            match sealer.seal_into(type_code, compressed, key_id, row_id, plaintext, out) {
+                Err(SealError::EpochExhausted) => {}
+                sealed => return Ok(sealed?),
+            }
+        }
+        subkey.new_epoch(transaction)?;
+        match &mut subkey.sealer {
+            Some(sealer) => Ok(sealer.seal_into(type_code, compressed, key_id, row_id, plaintext, out)?),
+            None => Err(Error::KeyChanged),
+        }
+    })
+}
+
+/// Seals so that the same plaintext gives the same bytes.
+pub fn seal_deterministic(
+    handle: Handle,
+    type_code: TypeCode,
+    row_id: &[u8],
+    plaintext: &[u8],
+    out: &mut [u8],
+) -> Result<(), Error> {
+    with(|keyring| {
+        let subkey = keyring.value(handle);
+        Ok(subkey
+            .siv
+            .seal_into(type_code, subkey.key_id, row_id, plaintext, out)?)
+    })
+}
+
+/// Opens an envelope of either format into `out`, which is as long as its plaintext.
+#[inline]
+pub fn open(handle: Handle, envelope: &Envelope<'_>, row_id: &[u8], out: &mut [u8]) -> Result<(), Error> {
+    with(|keyring| match envelope.epoch() {
+        Some(epoch) => Ok(keyring
+            .epoch_key(handle, epoch)?
+            .open_into(envelope, row_id, out)?),
+        None => Ok(keyring.value(handle).siv.open_into(envelope, row_id, out)?),
+    })
+}
+
+impl ValueSubkey {
+    #[cold]
+    fn new_epoch(&mut self, transaction: u64) -> Result<(), Error> {
+        let epoch = os_random::<EPOCH_LEN>()?;
+        self.sealer = Some(Sealer::new(self.key.epoch_key(&epoch)));
+        self.sealer_transaction = transaction;
+        Ok(())
+    }
+}
+
+impl Keyring {
+    #[inline]
+    fn value(&mut self, handle: Handle) -> &mut ValueSubkey {
+        &mut self.values[handle.0 as usize]
+    }
+
+    #[inline]
+    fn epoch_key(&mut self, handle: Handle, epoch: &[u8; EPOCH_LEN]) -> Result<&EpochKey, Error> {
+        if self.epochs.slots.is_empty() {
+            self.epochs.slots.resize_with(EPOCH_SLOTS, || None);
+        }
+        // An epoch is random: any of its bytes spreads well.
+        let slot = &mut self.epochs.slots[epoch[0] as usize % EPOCH_SLOTS];
+        let hit = matches!(slot, Some(seen) if seen.of == handle && seen.key.epoch() == epoch);
+        if !hit {
+            let seen = Epoch {
+                of: handle,
+                key: self.values[handle.0 as usize].key.epoch_key(epoch),
+            };
+            match slot {
+                Some(place) => **place = seen,
+                None => *slot = Some(secret(seen)?),
+            }
+        }
+        match slot {
+            Some(seen) => Ok(&seen.key),
+            None => Err(Error::OutOfSecretMemory),
+        }
+    }
+}
+
+fn derive_value(keyring: &mut Keyring, row: KeyRow, context: &[u8]) -> Result<Handle, Error> {
+    let derivation = Derivation {
+        kind: SubkeyKind::Value,
+        key_id: row.key_id,
+        context: context.into(),
+    };
+    if let Some(handle) = keyring.derived.get(&derivation) {
+        return Ok(*handle);
+    }
+    let data_key = loaded(keyring, row.key_id)?;
+    let subkey = secret(ValueSubkey {
+        key_id: row.key_id,
+        key: ValueKey::derive(data_key, context),
+        siv: SivKey::derive(data_key, context),
+        sealer: None,
+        sealer_transaction: 0,
+    })?;
+    let handle = Handle(keyring.values.len() as u32);
+    keyring.values.push(subkey);
+    keyring.derived.insert(derivation, handle);
+    Ok(handle)
+}

@@ -1,0 +1,46 @@
+//! Roles: who asks, whose privileges that role has.
+
+use pgrx::pg_sys;
+use pgrx::pg_sys::Oid;
+
+mod raw {
+    use pgrx::pg_sys::Oid;
+    unsafe extern "C-unwind" {
+        // Declared again without pgrx's error guard: reads one variable, can't raise, runs once per value.
+        pub fn GetUserId() -> Oid;
+    }
+}
+
+/// The role whose privileges count now (inside a SECURITY DEFINER function: its owner).
+#[inline]
+pub fn current_user() -> Oid {
+    // SAFETY: reads a variable of the backend.
+    unsafe { raw::GetUserId() }
+}
+
+/// The role that a SECURITY DEFINER function acts for.
+pub fn outer_user() -> Oid {
+    // SAFETY: reads a variable of the backend.
+    unsafe { pg_sys::GetOuterUserId() }
+}
+
+/// Whether `role` is a superuser.
+pub fn is_superuser(role: Oid) -> bool {
+    // SAFETY: a catalog lookup that is false for unknown roles.
+    unsafe { pg_sys::superuser_arg(role) }
+}
+
+/// Whether `member` has the privileges of `role`: is it, inherits from it, or is a superuser.
+pub fn has_privileges_of(member: Oid, role: Oid) -> bool {
+    // SAFETY: catalog lookups only.
+    unsafe { pg_sys::has_privs_of_role(member, role) }
+}
+
+/// The name of a role; `None` when it was dropped.
+pub fn role_name(role: Oid) -> Option<String> {
+    // SAFETY: with `noerr`, returns a palloc'd C string or null.
+    unsafe {
+        let name = pg_sys::GetUserNameFromId(role, true);
+        (!name.is_null()).then(|| std::ffi::CStr::from_ptr(name).to_string_lossy().into_owned())
+    }
+}

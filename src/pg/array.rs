@@ -1,0 +1,42 @@
+//! One-dimensional arrays without NULLs.
+
+use super::call::varlena_bytes;
+use pgrx::pg_sys::{self, Datum};
+
+/// A `bytea[]`.
+pub fn bytea_array(elements: &[Datum]) -> Datum {
+    // SAFETY: construct_array copies the elements, which are varlenas as the element type says.
+    unsafe {
+        let array = pg_sys::construct_array(
+            elements.as_ptr().cast_mut(),
+            elements.len() as i32,
+            pg_sys::BYTEAOID,
+            -1,
+            false,
+            pg_sys::TYPALIGN_INT as core::ffi::c_char,
+        );
+        Datum::from(array)
+    }
+}
+
+/// The elements of a `text[]` argument; NULL elements are left out.
+pub fn text_elements<'a>(array: Datum) -> Vec<&'a [u8]> {
+    let (mut elements, mut nulls, mut count) = (std::ptr::null_mut(), std::ptr::null_mut(), 0);
+    // SAFETY: the SQL declaration says text[]; the results are palloc'd arrays of `count` entries.
+    unsafe {
+        pg_sys::deconstruct_array(
+            pg_sys::pg_detoast_datum(array.cast_mut_ptr()).cast(),
+            pg_sys::TEXTOID,
+            -1,
+            false,
+            pg_sys::TYPALIGN_INT as core::ffi::c_char,
+            &mut elements,
+            &mut nulls,
+            &mut count,
+        );
+        (0..count as usize)
+            .filter(|n| !*nulls.add(*n))
+            .map(|n| varlena_bytes(*elements.add(n)))
+            .collect()
+    }
+}

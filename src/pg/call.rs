@@ -1,0 +1,193 @@
+//! The border between SQL and Rust: one macro, one type.
+//!
+//! `#[pg_extern]` would box every argument and build a result twice; the functions here run once per value of a
+//! table, so they take `FunctionCallInfo` as C functions do, behind [`Call`].
+
+use super::site::Site;
+use pgrx::pg_sys;
+use pgrx::pg_sys::panic::ErrorReport;
+use std::marker::PhantomData;
+
+/// The largest value PostgreSQL stores in one datum, header included (`MaxAllocSize`).
+pub const MAX_VARLENA: usize = 0x3fff_ffff;
+
+/// A result of more than [`MAX_VARLENA`] bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct TooLarge;
+
+/// An argument that must not be NULL; its name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct NullArgument(pub &'static str);
+
+/// One call of an SQL function.
+pub struct Call<'call> {
+    fcinfo: pg_sys::FunctionCallInfo,
+    _call: PhantomData<&'call ()>,
+}
+
+/// Runs `body` as an SQL function: errors and panics become PostgreSQL errors, `None` becomes NULL.
+///
+/// # Safety
+/// `fcinfo` must be what the function manager passed to a version 1 function.
+#[inline(always)]
+pub unsafe fn enter<E: Into<ErrorReport>>(
+    fcinfo: pg_sys::FunctionCallInfo,
+    body: impl FnOnce(&Call<'_>) -> Result<Option<pg_sys::Datum>, E>,
+) -> pg_sys::Datum {
+    // SAFETY: the caller vouches for fcinfo; the guard keeps panics from crossing into C.
+    unsafe {
+        pg_sys::panic::pgrx_extern_c_guard(move || {
+            match body(&Call {
+                fcinfo,
+                _call: PhantomData,
+            }) {
+                Ok(Some(datum)) => datum,
+                Ok(None) => {
+                    (*fcinfo).isnull = true;
+                    pg_sys::Datum::from(0usize)
+                }
+                Err(error) => {
+                    let report: ErrorReport = error.into();
+                    report.report(pgrx::PgLogLevel::ERROR);
+                    unreachable!("ERROR does not return")
+                }
+            }
+        })
+    }
+}
+
+/// Exports a version 1 SQL function: `sql_function!(name(call) { body })`, where the body returns
+/// `Result<Option<Datum>, Error>`. The install script names the symbol.
+#[macro_export]
+macro_rules! sql_function {
+    ($(#[$doc:meta])* fn $name:ident($call:ident) $body:block) => {
+        $(#[$doc])*
+        #[unsafe(no_mangle)]
+        #[allow(clippy::missing_safety_doc)]
+        pub unsafe extern "C-unwind" fn $name(
+            fcinfo: pgrx::pg_sys::FunctionCallInfo,
+        ) -> pgrx::pg_sys::Datum {
+            fn body($call: &$crate::pg::call::Call<'_>) -> Result<Option<pgrx::pg_sys::Datum>, $crate::error::Error> $body
+            // SAFETY: only the function manager calls this symbol, with a valid fcinfo.
+            unsafe { $crate::pg::call::enter(fcinfo, body) }
+        }
+
+        const _: () = {
+            #[unsafe(export_name = concat!("pg_finfo_", stringify!($name)))]
+            extern "C" fn finfo() -> &'static pgrx::pg_sys::Pg_finfo_record {
+                const VERSION_1: pgrx::pg_sys::Pg_finfo_record = pgrx::pg_sys::Pg_finfo_record { api_version: 1 };
+                &VERSION_1
+            }
+        };
+    };
+}
+
+impl<'call> Call<'call> {
+    /// Argument `n`, counted from 0; `None` for NULL.
+    #[inline]
+    pub fn datum(&self, n: usize) -> Option<pg_sys::Datum> {
+        // SAFETY: the declared SQL signature fixes the number of arguments; out of range is a bug caught here.
+        unsafe {
+            assert!(n < (*self.fcinfo).nargs as usize, "argument number out of range");
+            let argument = *(*self.fcinfo).args.as_ptr().add(n);
+            (!argument.isnull).then_some(argument.value)
+        }
+    }
+
+    /// An argument of a type with variable length (text, bytea and their kin), out of TOAST if it was there.
+    /// Empty for NULL: functions for which the difference matters ask [`Self::datum`].
+    #[inline]
+    pub fn bytes(&self, n: usize) -> &'call [u8] {
+        match self.datum(n) {
+            // SAFETY: the SQL declaration says that this argument is a varlena; it outlives the call.
+            Some(datum) => unsafe { varlena_bytes(datum) },
+            None => &[],
+        }
+    }
+
+    /// As [`Self::bytes`], but NULL is an error: silence would lose data.
+    #[inline]
+    pub fn required(&self, n: usize, name: &'static str) -> Result<&'call [u8], NullArgument> {
+        match self.datum(n) {
+            // SAFETY: the SQL declaration says that this argument is a varlena; it outlives the call.
+            Some(datum) => Ok(unsafe { varlena_bytes(datum) }),
+            None => Err(NullArgument(name)),
+        }
+    }
+
+    /// An argument of type integer; 0 for NULL.
+    #[inline]
+    pub fn int4(&self, n: usize) -> i32 {
+        self.datum(n).map_or(0, |datum| datum.value() as i32)
+    }
+
+    /// An argument of type oid or one of its aliases; invalid for NULL.
+    #[inline]
+    pub fn oid(&self, n: usize) -> pg_sys::Oid {
+        self.datum(n).map_or(
+            pg_sys::InvalidOid,
+            |datum| pg_sys::Oid::from(datum.value() as u32),
+        )
+    }
+
+    /// The declared type of argument `n` in the statement that calls; what a polymorphic function has to work on.
+    pub fn argument_type(&self, n: usize) -> pg_sys::Oid {
+        // SAFETY: flinfo is valid for the call.
+        unsafe { pg_sys::get_fn_expr_argtype((*self.fcinfo).flinfo, n as i32) }
+    }
+
+    /// What this call site remembers between calls. One type per function.
+    #[inline]
+    pub fn site<T: Site>(&self) -> &'call mut T {
+        // SAFETY: flinfo is valid for the call, and each SQL function uses one type of site only.
+        unsafe { super::site::of::<T>((*self.fcinfo).flinfo) }
+    }
+
+    /// The raw call, for pgrx's own helpers.
+    pub fn fcinfo(&self) -> pg_sys::FunctionCallInfo {
+        self.fcinfo
+    }
+}
+
+/// The content of a varlena datum, without its header, detoasted where necessary.
+///
+/// # Safety
+/// `datum` must point to a varlena that lives as long as `'a`.
+#[inline]
+pub unsafe fn varlena_bytes<'a>(datum: pg_sys::Datum) -> &'a [u8] {
+    // SAFETY: per contract; only compressed or external values need the (guarded, slower) call.
+    unsafe {
+        let mut pointer: *mut pg_sys::varlena = datum.cast_mut_ptr();
+        let plain = pgrx::varlena::varatt_is_4b_u(pointer)
+            || (pgrx::varlena::varatt_is_1b(pointer) && !pgrx::varlena::varatt_is_1b_e(pointer));
+        if !plain {
+            pointer = pg_sys::pg_detoast_datum_packed(pointer);
+        }
+        let len = pgrx::varlena::varsize_any_exhdr(pointer);
+        std::slice::from_raw_parts(pgrx::varlena::vardata_any(pointer).cast::<u8>(), len)
+    }
+}
+
+/// Allocates a varlena of `len` content bytes in the current memory context. The content must be written in full.
+#[inline]
+pub fn new_varlena<'a>(len: usize) -> Result<(pg_sys::Datum, &'a mut [u8]), TooLarge> {
+    let size = len
+        .checked_add(pg_sys::VARHDRSZ)
+        .filter(|size| *size <= MAX_VARLENA)
+        .ok_or(TooLarge)?;
+    // SAFETY: palloc returns `size` bytes or raises; zeroing large results would cost, so the caller writes all.
+    unsafe {
+        let pointer = pg_sys::palloc(size).cast::<u8>();
+        pgrx::varlena::set_varsize_4b(pointer.cast(), size as i32);
+        let content = std::slice::from_raw_parts_mut(pointer.add(pg_sys::VARHDRSZ), len);
+        Ok((pg_sys::Datum::from(pointer), content))
+    }
+}
+
+/// A varlena with a copy of `content`.
+#[inline]
+pub fn varlena_from(content: &[u8]) -> Result<pg_sys::Datum, TooLarge> {
+    let (datum, out) = new_varlena(content.len())?;
+    out.copy_from_slice(content);
+    Ok(datum)
+}

@@ -1,0 +1,118 @@
+//! Counters that tell a cache when to doubt itself.
+//!
+//! Two of them, both process-local: the *generation* changes when something that may be cached changed (one of our
+//! tables, in this or another session; a role or membership; any rollback), the *transaction* counter changes when a
+//! transaction ends. They are atomics only because Rust wants statics to be shareable; a backend has one thread.
+
+use pgrx::pg_sys;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+static GENERATION: AtomicU64 = AtomicU64::new(1);
+static TRANSACTION: AtomicU64 = AtomicU64::new(1);
+/// Tables whose change makes a new generation. More than we have.
+static WATCHED: [AtomicU32; 8] = [const { AtomicU32::new(0) }; 8];
+
+/// Registers the callbacks; once, when the library is loaded.
+pub fn install() {
+    // SAFETY: the callbacks have the declared types, never raise, and live as long as the process.
+    unsafe {
+        pg_sys::CacheRegisterRelcacheCallback(Some(relation_changed), pg_sys::Datum::from(0usize));
+        for cache in [
+            pg_sys::SysCacheIdentifier::AUTHOID,
+            pg_sys::SysCacheIdentifier::AUTHMEMROLEMEM,
+        ] {
+            pg_sys::CacheRegisterSyscacheCallback(
+                cache as i32,
+                Some(role_changed),
+                pg_sys::Datum::from(0usize),
+            );
+        }
+        pg_sys::RegisterXactCallback(Some(transaction_event), std::ptr::null_mut());
+        pg_sys::RegisterSubXactCallback(Some(subtransaction_event), std::ptr::null_mut());
+    }
+}
+
+/// The current generation, after taking in what other sessions committed so far.
+///
+/// Statements without a new lock would otherwise not notice (`select encrypt_column(…)` in a loop of a function):
+/// PostgreSQL reads invalidations when it locks a relation. With nothing pending this looks at one flag.
+#[inline]
+pub fn generation() -> u64 {
+    // SAFETY: may be called wherever a relation may be opened, so in any SQL function.
+    unsafe { pg_sys::AcceptInvalidationMessages() };
+    GENERATION.load(Relaxed)
+}
+
+/// The serial number of the running transaction in this process.
+#[inline]
+pub fn transaction() -> u64 {
+    TRANSACTION.load(Relaxed)
+}
+
+/// Starts a new generation: everything cached must be looked up again.
+pub fn bump() {
+    GENERATION.fetch_add(1, Relaxed);
+}
+
+/// Makes changes of `relation` start a new generation.
+pub fn watch(relation: pg_sys::Oid) {
+    let oid = relation.to_u32();
+    if WATCHED.iter().any(|watched| watched.load(Relaxed) == oid) {
+        return;
+    }
+    match WATCHED.iter().find(|watched| watched.load(Relaxed) == 0) {
+        Some(free) => free.store(oid, Relaxed),
+        // After many DROP EXTENSION and CREATE EXTENSION in one session: forget the oldest tables.
+        None => {
+            for watched in &WATCHED {
+                watched.store(0, Relaxed);
+            }
+            WATCHED[0].store(oid, Relaxed);
+            bump();
+        }
+    }
+}
+
+/// Tells every session, this one included, that `relation` changed; others see it when we commit.
+pub fn announce_change(relation: pg_sys::Oid) {
+    // SAFETY: called by triggers on that relation, so it exists.
+    unsafe { pg_sys::CacheInvalidateRelcacheByRelid(relation) }
+}
+
+unsafe extern "C-unwind" fn relation_changed(_: pg_sys::Datum, relation: pg_sys::Oid) {
+    let oid = relation.to_u32();
+    // 0 means: anything may have changed (the queue overflowed).
+    if oid == 0 || WATCHED.iter().any(|watched| watched.load(Relaxed) == oid) {
+        bump();
+    }
+}
+
+unsafe extern "C-unwind" fn role_changed(_: pg_sys::Datum, _: i32, _: u32) {
+    bump();
+}
+
+unsafe extern "C-unwind" fn transaction_event(event: pg_sys::XactEvent::Type, _: *mut core::ffi::c_void) {
+    use pg_sys::XactEvent::*;
+    match event {
+        XACT_EVENT_COMMIT | XACT_EVENT_PARALLEL_COMMIT | XACT_EVENT_PREPARE => {
+            TRANSACTION.fetch_add(1, Relaxed);
+        }
+        XACT_EVENT_ABORT | XACT_EVENT_PARALLEL_ABORT => {
+            TRANSACTION.fetch_add(1, Relaxed);
+            bump();
+        }
+        _ => {}
+    }
+}
+
+unsafe extern "C-unwind" fn subtransaction_event(
+    event: pg_sys::SubXactEvent::Type,
+    _: pg_sys::SubTransactionId,
+    _: pg_sys::SubTransactionId,
+    _: *mut core::ffi::c_void,
+) {
+    // A row that the subtransaction wrote and that we cached is gone.
+    if event == pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB {
+        bump();
+    }
+}

@@ -1,0 +1,61 @@
+//! All contact with PostgreSQL's C interface that needs `unsafe`, behind types that can't be misused. Nothing here
+//! knows a business word: no keys, no ciphertext.
+//!
+//! | module | answers |
+//! |---|---|
+//! | [`call`] | how does SQL call a Rust function, read its arguments, return a value? |
+//! | [`site`] | what may a call remember for the next call from the same place in the same plan? |
+//! | [`inval`] | when did something that we cached change? when did a transaction end? |
+//! | [`scan`] | how are our own tables read without SQL, snapshots of old statements, or privileges of the caller? |
+//! | [`sql`] | how are fixed statements run through SPI? |
+//! | [`acl`] | who is asking, and whose privileges has that role? |
+//! | [`array`] | arrays as arguments and results |
+//! | [`encoding`] | text in the database's encoding, and in UTF-8 |
+//! | [`typeio`] | any type's canonical text form and back |
+//! | [`secret`] | memory for keys: locked, not dumped, wiped in forked children |
+//! | [`wait`] | waiting that a user can cancel |
+//! | [`xact`] | waiting for other transactions |
+
+pub mod acl;
+pub mod array;
+#[macro_use]
+pub mod call;
+pub mod encoding;
+pub mod inval;
+pub mod scan;
+pub mod secret;
+pub mod site;
+pub mod sql;
+pub mod trigger;
+pub mod typeio;
+pub mod wait;
+pub mod xact;
+
+/// The description of one column (from 0). From 18 on a tuple descriptor has a compact form in front of it.
+///
+/// # Safety
+/// `descriptor` must be valid and have more than `n` columns.
+pub(crate) unsafe fn tuple_attribute(
+    descriptor: pgrx::pg_sys::TupleDesc,
+    n: usize,
+) -> *const pgrx::pg_sys::FormData_pg_attribute {
+    // SAFETY: per contract.
+    unsafe {
+        #[cfg(not(feature = "pg18"))]
+        {
+            (*descriptor).attrs.as_ptr().add(n)
+        }
+        #[cfg(feature = "pg18")]
+        {
+            pgrx::pg_sys::TupleDescAttr(descriptor, n as i32)
+        }
+    }
+}
+
+/// Keeps Rust backtraces out of what clients see: with `RUST_BACKTRACE` in the server's environment, pgrx would put
+/// them into the DETAIL of every error.
+pub fn silence_backtraces() {
+    // SAFETY: at load time a backend has one thread. This variable takes precedence, and is read before the first
+    // error.
+    unsafe { std::env::set_var("RUST_LIB_BACKTRACE", "0") }
+}

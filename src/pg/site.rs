@@ -1,0 +1,61 @@
+//! Memory that belongs to one call site: one function in one plan (`FmgrInfo.fn_extra`).
+
+use pgrx::pg_sys;
+
+/// Something a call site may remember. It is freed with the plan without running `Drop`, hence no drop glue:
+/// keep indexes and plain bytes in it, never handles.
+pub trait Site: Default + 'static {
+    /// Fails to compile for types that would leak.
+    const PLAIN: () = assert!(!std::mem::needs_drop::<Self>());
+}
+
+/// # Safety
+/// `flinfo` must be valid, and every call with it must use the same `T`.
+#[inline]
+pub(super) unsafe fn of<'a, T: Site>(flinfo: *mut pg_sys::FmgrInfo) -> &'a mut T {
+    let () = T::PLAIN;
+    // SAFETY: fn_extra is ours alone; fn_mcxt lives as long as flinfo.
+    unsafe {
+        if (*flinfo).fn_extra.is_null() {
+            let size = std::mem::size_of::<T>();
+            let place = pg_sys::MemoryContextAlloc((*flinfo).fn_mcxt, size.max(1)).cast::<T>();
+            place.write(T::default());
+            (*flinfo).fn_extra = place.cast();
+        }
+        &mut *(*flinfo).fn_extra.cast::<T>()
+    }
+}
+
+/// Up to `N` bytes remembered for comparison with the next call's argument. Longer ones are not remembered:
+/// such a call takes the slow way each time.
+pub struct Remembered<const N: usize> {
+    len: u16,
+    bytes: [u8; N],
+}
+
+impl<const N: usize> Default for Remembered<N> {
+    fn default() -> Self {
+        // A length that no argument has: nothing is remembered yet.
+        Self {
+            len: u16::MAX,
+            bytes: [0; N],
+        }
+    }
+}
+
+impl<const N: usize> Remembered<N> {
+    #[inline]
+    pub fn is(&self, bytes: &[u8]) -> bool {
+        self.len as usize == bytes.len() && self.bytes.get(..bytes.len()) == Some(bytes)
+    }
+
+    pub fn set(&mut self, bytes: &[u8]) {
+        match self.bytes.get_mut(..bytes.len()) {
+            Some(place) => {
+                place.copy_from_slice(bytes);
+                self.len = bytes.len() as u16;
+            }
+            None => self.len = u16::MAX,
+        }
+    }
+}

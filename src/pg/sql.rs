@@ -1,0 +1,37 @@
+//! Fixed statements through SPI, one connection each, so that nothing piles up.
+
+use pgrx::datum::DatumWithOid;
+use pgrx::spi::{Spi, SpiError, SpiHeapTupleData};
+
+pub type Argument<'a> = DatumWithOid<'a>;
+
+/// Runs a statement that changes something; the number of rows it touched.
+pub fn execute(statement: &str, arguments: &[Argument<'_>]) -> Result<usize, SpiError> {
+    Spi::connect_mut(|client| Ok(client.update(statement, None, arguments)?.len()))
+}
+
+/// Runs a statement and reads every row that it returns. It sees what our transaction and, under READ COMMITTED,
+/// others have committed so far.
+pub fn query<T>(
+    statement: &str,
+    arguments: &[Argument<'_>],
+    mut read: impl FnMut(&SpiHeapTupleData<'_>) -> Result<T, SpiError>,
+) -> Result<Vec<T>, SpiError> {
+    Spi::connect_mut(|client| {
+        let table = client.update(statement, None, arguments)?;
+        let mut rows = Vec::with_capacity(table.len());
+        for tuple in table {
+            rows.push(read(&tuple)?);
+        }
+        Ok(rows)
+    })
+}
+
+/// The first row, if there is one.
+pub fn query_first<T>(
+    statement: &str,
+    arguments: &[Argument<'_>],
+    read: impl FnMut(&SpiHeapTupleData<'_>) -> Result<T, SpiError>,
+) -> Result<Option<T>, SpiError> {
+    Ok(query(statement, arguments, read)?.into_iter().next())
+}

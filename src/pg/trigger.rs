@@ -1,0 +1,125 @@
+//! What a trigger function is told.
+
+use super::call::{Call, varlena_bytes};
+use pgrx::pg_sys;
+use std::num::NonZeroUsize;
+
+/// The kinds of change a trigger fires for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    Insert,
+    Update,
+    Delete,
+    Truncate,
+}
+
+/// A trigger's call.
+pub struct Trigger {
+    data: *mut pg_sys::TriggerData,
+}
+
+/// A row before or after the change.
+pub struct TriggerRow {
+    tuple: pg_sys::HeapTuple,
+    descriptor: pg_sys::TupleDesc,
+}
+
+impl Trigger {
+    /// `None` when the function was called as an ordinary function.
+    pub fn of(call: &Call<'_>) -> Option<Self> {
+        // SAFETY: context is null or a node; a TriggerData node is what the trigger manager passes.
+        unsafe {
+            let context = (*call.fcinfo()).context;
+            (!context.is_null() && (*context).type_ == pg_sys::NodeTag::T_TriggerData)
+                .then_some(Self { data: context.cast() })
+        }
+    }
+
+    pub fn event(&self) -> Event {
+        // SAFETY: valid for the call.
+        match unsafe { (*self.data).tg_event } & pg_sys::TRIGGER_EVENT_OPMASK {
+            pg_sys::TRIGGER_EVENT_INSERT => Event::Insert,
+            pg_sys::TRIGGER_EVENT_DELETE => Event::Delete,
+            pg_sys::TRIGGER_EVENT_UPDATE => Event::Update,
+            _ => Event::Truncate,
+        }
+    }
+
+    /// The table that the trigger is on.
+    pub fn relation(&self) -> pg_sys::Oid {
+        // SAFETY: valid for the call.
+        unsafe { (*(*self.data).tg_relation).rd_id }
+    }
+
+    /// The row as it was (UPDATE, DELETE) or, for INSERT, as it will be.
+    pub fn old(&self) -> TriggerRow {
+        // SAFETY: row triggers only.
+        self.row(unsafe { (*self.data).tg_trigtuple })
+    }
+
+    /// The row as it will be after an UPDATE.
+    pub fn new(&self) -> TriggerRow {
+        // SAFETY: UPDATE row triggers only.
+        self.row(unsafe { (*self.data).tg_newtuple })
+    }
+
+    fn row(&self, tuple: pg_sys::HeapTuple) -> TriggerRow {
+        assert!(!tuple.is_null(), "not a row trigger");
+        // SAFETY: valid for the call.
+        TriggerRow {
+            tuple,
+            descriptor: unsafe { (*(*self.data).tg_relation).rd_att },
+        }
+    }
+}
+
+impl TriggerRow {
+    /// What a BEFORE trigger returns to let the row pass as it is.
+    pub fn pass(&self) -> pg_sys::Datum {
+        pg_sys::Datum::from(self.tuple)
+    }
+
+    fn datum(&self, column: usize) -> Option<pg_sys::Datum> {
+        let column = NonZeroUsize::new(column)?;
+        // SAFETY: tuple and descriptor are valid while the trigger runs.
+        unsafe { pgrx::htup::heap_getattr_raw(self.tuple, column, self.descriptor) }
+    }
+
+    pub fn is_null(&self, column: usize) -> bool {
+        self.datum(column).is_none()
+    }
+
+    /// 0 for NULL.
+    pub fn int4(&self, column: usize) -> i32 {
+        self.datum(column).map_or(0, |datum| datum.value() as i32)
+    }
+
+    pub fn text(&self, column: usize) -> String {
+        // SAFETY: the caller names a text column.
+        let bytes = self
+            .datum(column)
+            .map_or(&[][..], |datum| unsafe { varlena_bytes(datum) });
+        String::from_utf8_lossy(bytes).into_owned()
+    }
+
+    /// Whether a column has the same stored bytes (or NULL) in both rows.
+    pub fn same(&self, other: &TriggerRow, column: usize) -> bool {
+        // SAFETY: the column exists, its length and passing mode come from the descriptor.
+        unsafe {
+            let attribute = super::tuple_attribute(self.descriptor, column - 1);
+            match (self.datum(column), other.datum(column)) {
+                (None, None) => true,
+                (Some(a), Some(b)) if (*attribute).attbyval => a == b,
+                // The same content may have headers of different size.
+                (Some(a), Some(b)) if (*attribute).attlen == -1 => varlena_bytes(a) == varlena_bytes(b),
+                (Some(a), Some(b)) => {
+                    let content = |datum: pg_sys::Datum| {
+                        std::slice::from_raw_parts(datum.cast_mut_ptr::<u8>(), (*attribute).attlen as usize)
+                    };
+                    content(a) == content(b)
+                }
+                _ => false,
+            }
+        }
+    }
+}

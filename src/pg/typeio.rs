@@ -1,0 +1,109 @@
+//! Values of any type as text, in a form that doesn't depend on the session's settings, and back.
+
+use super::call::Call;
+use pgrx::pg_sys;
+use std::ffi::CStr;
+
+/// Settings that change what output functions print, and what they are set to while we print: ISO dates, one time
+/// zone, floats that read back exactly, hex bytea, names with their schema. The same list as pg_dump's and
+/// postgres_fdw's concern.
+const CANONICAL: [(&CStr, &CStr); 6] = [
+    (c"datestyle", c"ISO, YMD"),
+    (c"intervalstyle", c"postgres"),
+    (c"timezone", c"UTC"),
+    (c"extra_float_digits", c"3"),
+    (c"bytea_output", c"hex"),
+    (c"search_path", c"pg_catalog"),
+];
+
+/// How the session has its settings while `body` runs: canonical ones for reading and writing stored text.
+pub fn with_canonical_settings<T>(body: impl FnOnce() -> T) -> T {
+    // SAFETY: a nest level is undone by the transaction if `body` raises.
+    let level = unsafe {
+        let level = pg_sys::NewGUCNestLevel();
+        for (name, value) in CANONICAL {
+            pg_sys::set_config_option(
+                name.as_ptr(),
+                value.as_ptr(),
+                pg_sys::GucContext::PGC_USERSET,
+                pg_sys::GucSource::PGC_S_SESSION,
+                pg_sys::GucAction::GUC_ACTION_SAVE,
+                true,
+                0,
+                false,
+            );
+        }
+        level
+    };
+    let result = body();
+    // SAFETY: the level made above, with everything set in it.
+    unsafe { pg_sys::AtEOXact_GUC(true, level) };
+    result
+}
+
+/// A value in its type's text form, under the session's settings.
+pub fn output<'a>(datum: pg_sys::Datum, type_oid: pg_sys::Oid) -> &'a [u8] {
+    // SAFETY: datum is of that type; the result is palloc'd and terminated.
+    unsafe {
+        let (mut function, mut is_varlena) = (pg_sys::InvalidOid, false);
+        pg_sys::getTypeOutputInfo(type_oid, &mut function, &mut is_varlena);
+        CStr::from_ptr(pg_sys::OidOutputFunctionCall(function, datum)).to_bytes()
+    }
+}
+
+/// Reads a value from its text form, by the type's input function, domains' constraints included.
+///
+/// `text` must be valid in the database's encoding and free of NUL bytes.
+pub fn input(text: &[u8], type_oid: pg_sys::Oid) -> pg_sys::Datum {
+    // SAFETY: a terminated copy in the current context, which the value may point into.
+    unsafe {
+        let copy = pg_sys::pnstrdup(text.as_ptr().cast(), text.len() as pg_sys::Size);
+        let (mut function, mut io_parameter) = (pg_sys::InvalidOid, pg_sys::InvalidOid);
+        pg_sys::getTypeInputInfo(type_oid, &mut function, &mut io_parameter);
+        pg_sys::OidInputFunctionCall(function, copy, io_parameter, -1)
+    }
+}
+
+/// What a domain is made of; the type itself for all others.
+pub fn base_type(type_oid: pg_sys::Oid) -> pg_sys::Oid {
+    // SAFETY: a catalog lookup.
+    unsafe { pg_sys::getBaseType(type_oid) }
+}
+
+/// A type's name for a message, qualified where needed.
+pub fn type_name(type_oid: pg_sys::Oid) -> String {
+    // SAFETY: the result is palloc'd and terminated.
+    unsafe {
+        CStr::from_ptr(pg_sys::format_type_be(type_oid))
+            .to_string_lossy()
+            .into_owned()
+    }
+}
+
+/// Whether a type only exists in function signatures.
+pub fn is_pseudo_type(type_oid: pg_sys::Oid) -> bool {
+    // SAFETY: a catalog lookup.
+    unsafe { pg_sys::get_typtype(type_oid) == pg_sys::TYPTYPE_PSEUDO as core::ffi::c_char }
+}
+
+/// The declared type of a polymorphic argument, with a domain's own OID.
+pub fn polymorphic_argument(call: &Call<'_>, n: usize) -> Option<pg_sys::Oid> {
+    Some(call.argument_type(n)).filter(|oid| *oid != pg_sys::InvalidOid)
+}
+
+/// The OID of a type by schema and name.
+pub fn type_oid(schema: &CStr, name: &CStr) -> Option<pg_sys::Oid> {
+    // SAFETY: catalog lookups with terminated names.
+    let oid = unsafe {
+        let namespace = pg_sys::get_namespace_oid(schema.as_ptr(), true);
+        pg_sys::GetSysCacheOid(
+            pg_sys::SysCacheIdentifier::TYPENAMENSP as i32,
+            pg_sys::Anum_pg_type_oid as pg_sys::AttrNumber,
+            pg_sys::Datum::from(name.as_ptr()),
+            pg_sys::Datum::from(namespace),
+            pg_sys::Datum::from(0usize),
+            pg_sys::Datum::from(0usize),
+        )
+    };
+    (oid != pg_sys::InvalidOid).then_some(oid)
+}

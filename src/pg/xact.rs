@@ -1,0 +1,21 @@
+//! Other transactions.
+
+use pgrx::pg_sys;
+
+/// Waits until every transaction that runs in this database at the moment of the call has ended.
+///
+/// Bounded by the session's `lock_timeout` and `statement_timeout`, and deadlocks are detected, because the waiting
+/// is done on the virtual transaction locks that CREATE INDEX CONCURRENTLY waits on.
+pub fn wait_for_running_transactions() {
+    let mut count = 0;
+    // SAFETY: returns a palloc'd array of `count` ids, our own excluded. No limit by xmin and vacuums included: a
+    // transaction without a snapshot at this moment may still hold what it looked up before.
+    let running = unsafe {
+        let list = pg_sys::GetCurrentVirtualXIDs(pg_sys::InvalidTransactionId, false, false, 0, &mut count);
+        std::slice::from_raw_parts(list, count as usize)
+    };
+    for transaction in running {
+        // SAFETY: a valid virtual transaction id; returns when that transaction has ended.
+        unsafe { pg_sys::VirtualXactLock(*transaction, true) };
+    }
+}
