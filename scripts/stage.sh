@@ -48,7 +48,7 @@ stage() {
     failed_stages=$((failed_stages + 1))
     printf 'FAILED: %d failed, %d passed (%d s), log %s\n' \
         "$failed" "$passed" $((SECONDS - started)) "${log#"$top"/}"
-    [ -n "${V:-}" ] || tail -n 200 "$log" | sed 's/^/    /'
+    [ -n "${V:-}" ] || { grep -vE '^ *(Compiling|Checking|Downloaded) ' "$log" || true; } | tail -n 200 | sed 's/^/    /'
     return 1
 }
 
