@@ -12,7 +12,7 @@ use aes_siv::KeyInit;
 use aes_siv::siv::CmacSiv;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use crate::envelope::{AssociatedData, AuthenticationFailed, Envelope, Format, Header, SealError, TypeCode};
+use crate::envelope::{AuthenticationFailed, Envelope, Format, Header, SealError, TypeCode};
 use crate::kdf;
 use crate::key::{DataKey, KeyId};
 
@@ -68,7 +68,7 @@ impl SivKey {
         body.copy_from_slice(plaintext);
         let tag = self
             .cipher()
-            .encrypt_inout_detached([AssociatedData::new(&header, row_id)], body.into())
+            .encrypt_inout_detached([[&header, row_id].concat()], body.into())
             .map_err(|_| SealError::TooLong)?;
         iv.copy_from_slice(&tag);
         Ok(())
@@ -91,7 +91,7 @@ impl SivKey {
         }
         out.copy_from_slice(envelope.ciphertext());
         let opened = self.cipher().decrypt_inout_detached(
-            [AssociatedData::new(envelope.header_bytes(), row_id)],
+            [[envelope.header_bytes(), row_id].concat()],
             (&mut *out).into(),
             envelope.tag().into(),
         );

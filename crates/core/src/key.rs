@@ -7,7 +7,7 @@ use core::str::FromStr;
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use crate::kdf;
+use crate::hmac::HmacKey;
 use crate::random::{self, RandomError};
 
 /// Bytes in a data key, a root key and every key derived for XAES-256-GCM or HMAC.
@@ -155,15 +155,19 @@ impl DataKey {
         &self.0
     }
 
+    /// The secret bytes, to be unwrapped into.
+    #[inline]
+    pub(crate) const fn expose_mut(&mut self) -> &mut [u8; KEY_LEN] {
+        &mut self.0
+    }
+
     /// The key check value
     /// `HMAC-SHA256(DEK, "pg_encrypt/v1/kcv" ‖ 00 ‖ key_id(4) ‖ purpose(1))`, 32 bytes, not secret.
     ///
     /// Stored beside the wrapped key: keys that were swapped between rows fail on it whatever the provider does.
     pub fn check_value(&self, key_id: KeyId, purpose: Purpose) -> [u8; 32] {
-        kdf::hmac_once(
-            &self.0,
-            &[CHECK_VALUE_LABEL, &[0], &key_id.to_be_bytes(), &[purpose.code()]],
-        )
+        let message = [CHECK_VALUE_LABEL, &[0], &key_id.to_be_bytes(), &[purpose.code()]].concat();
+        HmacKey::new(&self.0).mac(&[], &message)
     }
 
     /// Compares a stored check value with this key's, in constant time.

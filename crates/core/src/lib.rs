@@ -5,11 +5,14 @@
 pub mod compress;
 pub mod deterministic;
 pub mod envelope;
+pub mod gcm;
+mod hmac;
 mod kdf;
 pub mod key;
 pub mod lifecycle;
 pub mod normalize;
 pub mod random;
 pub mod token;
+mod wiped;
 pub mod wrap;
 pub mod xaes;

@@ -8,10 +8,9 @@
 
 use core::fmt;
 
-use hmac::{Hmac, Mac};
-use sha2::Sha256;
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
+use crate::hmac::HmacKey;
 use crate::kdf;
 use crate::key::{DataKey, KEY_LEN};
 use crate::normalize::Normalizer;
@@ -86,7 +85,7 @@ impl fmt::Display for TokenLengthMismatch {
 impl std::error::Error for TokenLengthMismatch {}
 
 /// The key of one kind and context, with HMAC's two hash states computed. Inline, wiped on drop.
-pub struct IndexKey(Hmac<Sha256>);
+pub struct IndexKey(HmacKey);
 
 impl ZeroizeOnDrop for IndexKey {}
 
@@ -99,7 +98,7 @@ impl IndexKey {
             &[LABEL, &[0], &[kind.code()], context],
             &mut key,
         );
-        Self(kdf::hmac(&key))
+        Self(HmacKey::new(&key))
     }
 
     /// Writes the equality token of a value that `normalizer` has normalized. `version` is the index key's; its lowest
@@ -120,7 +119,7 @@ impl IndexKey {
             return Err(TokenLengthMismatch);
         }
         let (v, rest) = out.split_first_mut().ok_or(TokenLengthMismatch)?;
-        let mac = self.mac(&[normalizer.code()], normalized);
+        let mac = self.0.mac(&[normalizer.code()], normalized);
         *v = version.to_be_bytes()[3];
         rest.copy_from_slice(&mac[..rest.len()]);
         Ok(())
@@ -129,15 +128,7 @@ impl IndexKey {
     /// The token of one piece of a value (n-gram, prefix, digits of a range) at its level.
     #[inline]
     pub fn integer_token(&self, level: u16, piece: &[u8]) -> i64 {
-        let [a, b, c, d, e, f, g, h, ..] = self.mac(&level.to_be_bytes(), piece);
+        let [a, b, c, d, e, f, g, h, ..] = self.0.mac(&level.to_be_bytes(), piece);
         i64::from_be_bytes([a, b, c, d, e, f, g, h])
-    }
-
-    #[inline]
-    fn mac(&self, front: &[u8], rest: &[u8]) -> [u8; 32] {
-        let mut mac = self.0.clone();
-        mac.update(front);
-        mac.update(rest);
-        mac.finalize().into_bytes().into()
     }
 }

@@ -13,10 +13,12 @@ use core::fmt;
 
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+use crate::gcm::{AssociatedData, TAG_LEN};
+use crate::hmac::HmacKey;
 use crate::kdf;
 use crate::key::{DataKey, KEY_LEN, KeyId, Purpose};
 use crate::random::{self, RandomError};
-use crate::xaes::{NONCE_LEN, PREFIX_LEN, TAG_LEN, XaesKey};
+use crate::xaes::{NONCE_LEN, PREFIX_LEN, SUFFIX_LEN, XaesKey};
 
 /// First byte of a key wrapped by a [`LocalRoot`].
 pub const WRAPPED_LOCAL: u8 = 0x01;
@@ -26,7 +28,7 @@ pub const WRAPPED_REMOTE: u8 = 0x02;
 pub const WRAPPED_LOCAL_LEN: usize = 1 + NONCE_LEN + KEY_LEN + TAG_LEN;
 
 const WRAP_LABEL: &[u8; 18] = b"pg_encrypt/v1/wrap";
-const ROOT_ID_LABEL: &[u8] = b"pg_encrypt/v1/root-id";
+const ROOT_ID_LABEL: &[u8; 21] = b"pg_encrypt/v1/root-id";
 const KEY_AT: usize = 1 + NONCE_LEN;
 const TAG_AT: usize = KEY_AT + KEY_LEN;
 
@@ -101,7 +103,7 @@ impl LocalRoot {
     /// The fingerprint that is stored with each key to tell which root wrapped it: 16 hexadecimal digits, the first
     /// 8 bytes of `HMAC-SHA256(root, "pg_encrypt/v1/root-id")`. Not secret.
     pub fn root_id(&self) -> String {
-        let mac = kdf::hmac_once(&self.0, &[ROOT_ID_LABEL]);
+        let mac = HmacKey::new(&self.0).mac(ROOT_ID_LABEL, &[]);
         mac[..8].iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
@@ -121,14 +123,14 @@ impl LocalRoot {
         purpose: Purpose,
         nonce: [u8; NONCE_LEN],
     ) -> Vec<u8> {
+        let (prefix, suffix) = halves(&nonce);
         let mut wrapped = vec![0; WRAPPED_LOCAL_LEN];
         wrapped[0] = WRAPPED_LOCAL;
         wrapped[1..KEY_AT].copy_from_slice(&nonce);
-        wrapped[KEY_AT..TAG_AT].copy_from_slice(key.expose());
-        let (prefix, suffix) = halves(&nonce);
-        let tag = self.wrapping_key().derive(&prefix).seal_in_place(
+        let tag = self.wrapping_key().derive(&prefix).seal(
             &suffix,
-            &associated_data(key_id, purpose),
+            AssociatedData::from(&associated_data(key_id, purpose)[..]),
+            key.expose(),
             &mut wrapped[KEY_AT..TAG_AT],
         );
         // invariant: 32 bytes are within AES-GCM's limit of 2^36 - 32.
@@ -153,22 +155,22 @@ impl LocalRoot {
 
         let mut nonce = [0; NONCE_LEN];
         nonce.copy_from_slice(&wrapped[1..KEY_AT]);
-        let mut key = Zeroizing::new([0; KEY_LEN]);
-        key.copy_from_slice(&wrapped[KEY_AT..TAG_AT]);
         let mut tag = [0; TAG_LEN];
         tag.copy_from_slice(&wrapped[TAG_AT..]);
 
         let (prefix, suffix) = halves(&nonce);
+        let mut key = DataKey::from_bytes([0; KEY_LEN]);
         self.wrapping_key()
             .derive(&prefix)
-            .open_in_place(
+            .open(
                 &suffix,
-                &associated_data(key_id, purpose),
-                key.as_mut_slice(),
+                AssociatedData::from(&associated_data(key_id, purpose)[..]),
+                &wrapped[KEY_AT..TAG_AT],
                 &tag,
+                key.expose_mut(),
             )
             .map_err(|_| WrapError::AuthenticationFailed)?;
-        Ok(DataKey::from_bytes(*key))
+        Ok(key)
     }
 
     fn wrapping_key(&self) -> XaesKey {
@@ -178,9 +180,9 @@ impl LocalRoot {
     }
 }
 
-fn halves(nonce: &[u8; NONCE_LEN]) -> ([u8; PREFIX_LEN], [u8; NONCE_LEN - PREFIX_LEN]) {
+fn halves(nonce: &[u8; NONCE_LEN]) -> ([u8; PREFIX_LEN], [u8; SUFFIX_LEN]) {
     let mut prefix = [0; PREFIX_LEN];
-    let mut suffix = [0; NONCE_LEN - PREFIX_LEN];
+    let mut suffix = [0; SUFFIX_LEN];
     prefix.copy_from_slice(&nonce[..PREFIX_LEN]);
     suffix.copy_from_slice(&nonce[PREFIX_LEN..]);
     (prefix, suffix)

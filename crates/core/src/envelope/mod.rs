@@ -17,17 +17,15 @@
 //! An epoch is one draw of `R`; XAES derives its AES-GCM key from the first 12 bytes of the nonce, so within an epoch
 //! that key is computed once.
 
-mod associated_data;
 mod header;
 mod parse;
 mod seal;
 
-pub(crate) use associated_data::AssociatedData;
 pub use header::{Format, HEADER_LEN, Header, TypeCode, UnknownTypeCode};
 pub use parse::{Envelope, FormatError};
 pub use seal::{EpochKey, SealError, Sealer, ValueKey};
 
-pub use crate::xaes::AuthenticationFailed;
+pub use crate::gcm::AuthenticationFailed;
 
 /// First byte of a value sealed with XAES-256-GCM.
 pub const FORMAT_XAES: u8 = 0xE1;

@@ -4,7 +4,7 @@ use core::fmt;
 
 use super::header::{Format, HEADER_LEN, Header};
 use super::{EPOCH_LEN, SIV_OVERHEAD};
-use crate::xaes::TAG_LEN;
+use crate::gcm::TAG_LEN;
 
 /// Why bytes are no envelope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,10 +4,11 @@ use core::fmt;
 
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use super::{AssociatedData, EPOCH_LEN, Envelope, Format, HEADER_LEN, Header, TypeCode};
+use super::{EPOCH_LEN, Envelope, Format, HEADER_LEN, Header, TypeCode};
+use crate::gcm::{AssociatedData, AuthenticationFailed, MessageKey, TAG_LEN};
 use crate::kdf;
 use crate::key::{DataKey, KEY_LEN, KeyId};
-use crate::xaes::{AuthenticationFailed, MessageKey, PREFIX_LEN, SUFFIX_LEN, TAG_LEN, XaesKey};
+use crate::xaes::{PREFIX_LEN, SUFFIX_LEN, XaesKey};
 
 const LABEL: &[u8] = b"pg_encrypt/v1/value";
 
@@ -112,15 +113,15 @@ impl EpochKey {
         let (Some(epoch), Some(counter)) = (envelope.epoch(), envelope.counter()) else {
             return Err(AuthenticationFailed);
         };
-        if *epoch != self.epoch || out.len() != envelope.plaintext_len() {
+        if *epoch != self.epoch {
             return Err(AuthenticationFailed);
         }
-        out.copy_from_slice(envelope.ciphertext());
-        self.key.open_in_place(
+        self.key.open(
             &self.nonce_suffix(counter),
-            AssociatedData::new(envelope.header_bytes(), row_id).as_ref(),
-            out,
+            AssociatedData::new(envelope.header_bytes(), row_id),
+            envelope.ciphertext(),
             envelope.tag(),
+            out,
         )
     }
 
@@ -203,17 +204,12 @@ impl Sealer {
         head[..HEADER_LEN].copy_from_slice(&header);
         head[HEADER_LEN..HEADER_LEN + EPOCH_LEN].copy_from_slice(&self.key.epoch);
         head[HEADER_LEN + EPOCH_LEN..].copy_from_slice(&counter.to_be_bytes());
-        body.copy_from_slice(plaintext);
+        let nonce = self.key.nonce_suffix(counter);
         let tag = self
             .key
             .key
-            .seal_in_place(
-                &self.key.nonce_suffix(counter),
-                AssociatedData::new(&header, row_id).as_ref(),
-                body,
-            )
-            .map_err(|_| SealError::TooLong)?;
-        *tail = tag;
+            .seal(&nonce, AssociatedData::new(&header, row_id), plaintext, body);
+        *tail = tag.map_err(|_| SealError::TooLong)?;
         Ok(())
     }
 }

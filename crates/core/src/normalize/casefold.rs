@@ -1,5 +1,10 @@
-//! `trim(toNFKC_Casefold(NFD(trim(value))))`: Unicode 3.13, D147 (identifier caseless matching), with white space
-//! trimmed.
+//! `trim(toNFKC_Casefold(NFD(trim(value))))`: identifier caseless matching (The Unicode Standard, section 3.13, D147) of
+//! values whose outer white space does not count.
+//!
+//! NFD comes first because of U+0345, a combining mark whose case folding is a letter: without it, canonically
+//! equivalent values fold apart. Trimming comes last as well because dropping invisible characters and spelling out
+//! compatibility forms can bring white space to the ends; otherwise a normalized value could change when it is
+//! normalized again.
 
 use std::borrow::Cow;
 
@@ -12,8 +17,8 @@ use super::{MAX_LEN, NormalizeError};
 
 const CASES: CaseMapperBorrowed<'static> = CaseMapper::new();
 const NFC: ComposingNormalizerBorrowed<'static> = ComposingNormalizerBorrowed::new_nfc();
-const NFKC: ComposingNormalizerBorrowed<'static> = ComposingNormalizerBorrowed::new_nfkc();
 const NFD: DecomposingNormalizerBorrowed<'static> = DecomposingNormalizerBorrowed::new_nfd();
+const NFKD: DecomposingNormalizerBorrowed<'static> = DecomposingNormalizerBorrowed::new_nfkd();
 const IGNORABLE: CodePointSetDataBorrowed<'static> = CodePointSetData::new::<DefaultIgnorableCodePoint>();
 
 #[inline]
@@ -25,7 +30,7 @@ pub(super) fn casefold(value: &str) -> Result<Cow<'_, str>, NormalizeError> {
     }
 }
 
-/// On ASCII all of Unicode's steps but lower-casing do nothing.
+/// On ASCII, all of Unicode's steps but lower-casing do nothing.
 #[inline]
 fn ascii(value: &str) -> Cow<'_, str> {
     let value = value.trim();
@@ -38,33 +43,47 @@ fn ascii(value: &str) -> Cow<'_, str> {
 
 fn unicode(value: &str) -> Result<String, NormalizeError> {
     let mut mapped = String::with_capacity(value.len());
+    let mut mapping = Mapping::default();
     for character in NFD.normalize_iter(value.trim().chars()) {
-        push_nfkc_casefold(character, &mut mapped);
+        if character.is_ascii() {
+            mapped.push(character.to_ascii_lowercase());
+        } else {
+            mapped.push_str(mapping.nfkc_casefold(character));
+        }
         if mapped.len() > MAX_LEN {
             return Err(NormalizeError::TooLong);
         }
     }
-    // Trimmed again: dropping invisible characters and spelling out compatibility forms bring white space to the ends.
-    let folded = NFC.normalize(&mapped);
-    Ok(folded.trim().to_owned())
+    Ok(NFC.normalize(&mapped).trim().to_owned())
 }
 
-/// Appends `NFKC_Casefold(character)`. By its definition (UAX #44, DerivedNormalizationProps.txt): NFKC, case folding
-/// and removal of default-ignorable characters, repeated until nothing changes.
-fn push_nfkc_casefold(character: char, out: &mut String) {
-    if character.is_ascii() {
-        out.push(character.to_ascii_lowercase());
-        return;
-    }
-    let mut current = String::from(character);
-    loop {
-        let folded = CASES.fold_string(&current);
-        let mut next = NFKC.normalize(&folded).into_owned();
-        next.retain(|character| !IGNORABLE.contains(character));
-        if next == current {
-            break;
+/// Buffers for mapping one character after the other.
+#[derive(Default)]
+struct Mapping {
+    current: String,
+    next: String,
+}
+
+impl Mapping {
+    /// The property NFKC_Casefold of one character, decomposed; the caller composes the whole value.
+    ///
+    /// By its definition (UAX #44, DerivedNormalizationProps.txt) it is compatibility normalization, case folding and
+    /// removal of default-ignorable characters, repeated until nothing changes: U+037A for one folds only after it was
+    /// normalized.
+    fn nfkc_casefold(&mut self, character: char) -> &str {
+        self.current.clear();
+        self.current.push(character);
+        loop {
+            self.next.clear();
+            let folded = CASES.fold_string(&self.current);
+            self.next.extend(
+                NFKD.normalize_iter(folded.chars())
+                    .filter(|&folded| !IGNORABLE.contains(folded)),
+            );
+            if self.next == self.current {
+                return &self.current;
+            }
+            core::mem::swap(&mut self.current, &mut self.next);
         }
-        current = next;
     }
-    out.push_str(&current);
 }
