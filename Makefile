@@ -19,9 +19,10 @@ SHELL := bash
 EXTENSION := pg_encrypt
 EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(EXTENSION).control)
 
+# Asked once; empty if there is none, which is an error only for the targets that depend on check-pg-config.
 PG_CONFIG ?= pg_config
-PG_MAJOR = $(shell $(PG_CONFIG) --version | sed -E 's/^PostgreSQL ([0-9]+).*/\1/')
-PG_BINDIR = $(shell $(PG_CONFIG) --bindir)
+PG_MAJOR := $(shell $(PG_CONFIG) --version 2>/dev/null | sed -E 's/^PostgreSQL ([0-9]+).*/\1/')
+PG_BINDIR := $(shell $(PG_CONFIG) --bindir 2>/dev/null)
 PKGLIBDIR = $(DESTDIR)$(shell $(PG_CONFIG) --pkglibdir)
 EXTENSIONDIR = $(DESTDIR)$(shell $(PG_CONFIG) --sharedir)/extension
 INSTALL ?= install
@@ -29,10 +30,10 @@ CARGO ?= cargo
 
 # One target directory per major version: the bindings, and with them everything above, are rebuilt whenever
 # PGRX_PG_CONFIG_PATH changes. For the same reason it is the real pg_config, never a wrapper on the PATH.
-TARGET_DIR = target/pg$(PG_MAJOR)
-LIBRARY = $(TARGET_DIR)/release/lib$(EXTENSION).so
-CARGO_PG = PGRX_PG_CONFIG_PATH="$(PG_BINDIR)/pg_config" CARGO_TARGET_DIR=$(TARGET_DIR)
-FEATURES = --no-default-features --features pg$(PG_MAJOR)
+TARGET_DIR := target/pg$(PG_MAJOR)
+LIBRARY := $(TARGET_DIR)/release/lib$(EXTENSION).so
+CARGO_PG := PGRX_PG_CONFIG_PATH="$(PG_BINDIR)/pg_config" CARGO_TARGET_DIR=$(TARGET_DIR)
+FEATURES := --no-default-features --features pg$(PG_MAJOR)
 
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find src crates/*/src -name '*.rs') $(wildcard crates/*/Cargo.toml build.rs)
 # In name order, which is the order a reader wants them in.
@@ -42,17 +43,16 @@ UPGRADE_SQL := $(wildcard sql/upgrade/$(EXTENSION)--*--*.sql)
 
 .PHONY: all check-pg-config install uninstall installcheck lint clippy test quick demo bench audit clean
 
-all: check-pg-config
-	@$(MAKE) --no-print-directory $(LIBRARY) $(INSTALL_SQL)
+all: $(LIBRARY) $(INSTALL_SQL)
 
 check-pg-config:
-	@$(PG_CONFIG) --version >/dev/null 2>&1 || { \
+	@[ -n "$(PG_MAJOR)" ] || { \
 	  echo "make: no pg_config at '$(PG_CONFIG)': install PostgreSQL's server headers" \
 	    "(postgresql-server-dev-NN) or say make PG_CONFIG=/path/to/pg_config" >&2; exit 1; }
 
 # Make decides whether cargo is needed, so that `sudo make install` after `make` needs no cargo of root's.
-target/pg%/release/lib$(EXTENSION).so: $(RUST_SOURCES)
-	@echo "building for PostgreSQL $* ($(PG_BINDIR))"
+$(LIBRARY): $(RUST_SOURCES) | check-pg-config
+	@echo "building for PostgreSQL $(PG_MAJOR) ($(PG_BINDIR))"
 	@$(CARGO_PG) $(CARGO) build --release --locked $(FEATURES)
 	@touch $@
 
