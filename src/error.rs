@@ -381,6 +381,12 @@ impl Error {
     }
 }
 
+/// Tells the user something without stopping.
+pub fn warn(message: &str, detail: &str) {
+    let report = ErrorReport::new(ERRCODE_WARNING, message.to_owned(), "pg_encrypt").set_detail(detail);
+    report.report(pgrx::PgLogLevel::WARNING);
+}
+
 /// Hints are sentences in PostgreSQL's style; the crates below speak in clauses.
 fn sentence(clause: &str) -> String {
     let mut characters = clause.chars();

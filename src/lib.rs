@@ -15,7 +15,9 @@ mod api;
 mod catalog;
 mod error;
 mod guc;
+mod hex;
 mod keyring;
+mod plaintext;
 #[macro_use]
 mod pg;
 
@@ -25,7 +27,7 @@ pgrx::pg_module_magic!();
 /// random may be drawn here, since every backend would inherit it.
 #[pgrx::pg_guard]
 pub extern "C-unwind" fn _PG_init() {
-    pg::silence_backtraces();
+    pg::server::silence_backtraces();
     guc::declare();
     pg::inval::install();
 }

@@ -3,21 +3,21 @@
 use crate::catalog::keys::{self, KeyRow, NewKey};
 use crate::error::Error;
 use crate::keyring::root;
+use crate::pg::datum::interval_from;
 use crate::pg::wait::LatchPatience;
 use crate::pg::{acl, encoding, xact};
 use crate::sql_function;
 use pg_encrypt_core::key::{DataKey, KeyId, Purpose};
 use pg_encrypt_core::lifecycle::KeyState;
 use pg_encrypt_providers::RootKeyProvider;
-use pgrx::datum::{FromDatum, Interval};
+use pgrx::datum::Interval;
 use pgrx::pg_sys::Datum;
 
 sql_function! {
     fn create_key(call) {
         let name = key_name(call.required(0, "name")?)?;
         let rotation_period = match call.datum(1) {
-            // SAFETY: the argument is declared as interval.
-            Some(datum) => unsafe { Interval::from_datum(datum, false) }.ok_or(Error::BadRotationPeriod)?,
+            Some(datum) => interval_from(datum).ok_or(Error::BadRotationPeriod)?,
             None => return Err(Error::Null { argument: "rotation_period" }),
         };
         if rotation_period.as_micros() <= 0 {

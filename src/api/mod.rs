@@ -13,6 +13,5 @@ mod ciphertext;
 mod grants;
 mod guards;
 mod keys;
-mod plaintext;
 mod search;
 mod values;

@@ -1,14 +1,15 @@
 //! Encrypting and decrypting values.
 
-use super::plaintext::{self, Codec, MAX_PLAINTEXT};
 use crate::catalog::grants::Privilege;
-use crate::error::Error;
+use crate::error::{self, Error};
 use crate::guc;
 use crate::keyring;
 use crate::keyring::values::{self, OpenSite, SealSite};
-use crate::pg::call::{Call, new_varlena, varlena_from};
+use crate::pg::call::Call;
+use crate::pg::datum::{new_varlena, varlena_from};
 use crate::pg::site::Site;
 use crate::pg::{encoding, typeio, wait};
+use crate::plaintext::{self, Codec, MAX_PLAINTEXT};
 use crate::sql_function;
 use pg_encrypt_core::compress::{compress, decompress};
 use pg_encrypt_core::envelope::{Envelope, Format, OVERHEAD, SIV_OVERHEAD, TypeCode};
@@ -275,12 +276,10 @@ fn warn_about_equality() {
         static WARNED: Cell<bool> = const { Cell::new(false) };
     }
     if !WARNED.replace(true) {
-        pgrx::ereport!(
-            pgrx::PgLogLevel::WARNING,
-            pgrx::PgSqlErrorCode::ERRCODE_WARNING,
+        error::warn(
             "deterministic encryption shows which values are equal",
             "Anyone who sees the ciphertexts can count how often each value occurs. Prefer encrypt_column with a \
-             blind index where equality is only needed for search."
+             blind index where equality is only needed for search.",
         );
     }
 }

@@ -1,16 +1,13 @@
 //! The root key: where it is configured to be, and the file that is made when nothing is configured.
 
 use crate::catalog::{keys, root_parameters};
-use crate::error::Error;
+use crate::error::{self, Error};
 use crate::guc;
+use crate::pg::server;
 use crate::pg::wait::{self, LatchPatience};
 use pg_encrypt_providers::{
     EMBEDDED_KEY_FILE, PassphraseParameters, ProviderError, RootKeyProvider, RootLocation, create_key_file,
 };
-use pgrx::pg_sys;
-use std::ffi::{CStr, OsStr};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
 /// Opens the configured root key. The caller drops it as soon as it has wrapped or unwrapped what it wanted.
 pub fn open() -> Result<Box<dyn RootKeyProvider>, Error> {
@@ -35,7 +32,9 @@ pub fn open_or_create() -> Result<Box<dyn RootKeyProvider>, Error> {
         }
         return open();
     }
-    let path = data_directory()?.join(EMBEDDED_KEY_FILE);
+    let path = server::data_directory()
+        .ok_or(Error::DataDirectoryUnknown)?
+        .join(EMBEDDED_KEY_FILE);
     if !path.exists() {
         // Two first keys at once: the second one waits here and then finds the file and the first key.
         keys::lock_against_changes()?;
@@ -64,28 +63,16 @@ fn location() -> Result<RootLocation, Error> {
             // The setting's check hook has refused what is not UTF-8.
             Ok(text.to_string_lossy().parse()?)
         }
-        None => Ok(RootLocation::embedded(data_directory()?)?),
-    }
-}
-
-fn data_directory() -> Result<&'static Path, Error> {
-    // SAFETY: set once at server start to a terminated, absolute path.
-    unsafe {
-        match pg_sys::DataDir.is_null() {
-            true => Err(Error::DataDirectoryUnknown),
-            false => Ok(Path::new(OsStr::from_bytes(
-                CStr::from_ptr(pg_sys::DataDir).to_bytes(),
-            ))),
-        }
+        None => Ok(RootLocation::embedded(
+            server::data_directory().ok_or(Error::DataDirectoryUnknown)?,
+        )?),
     }
 }
 
 fn warn_about_embedded_root() {
-    pgrx::ereport!(
-        pgrx::PgLogLevel::WARNING,
-        pgrx::PgSqlErrorCode::ERRCODE_WARNING,
-        format!("created root key file \"{EMBEDDED_KEY_FILE}\" in the data directory"),
+    error::warn(
+        &format!("created root key file \"{EMBEDDED_KEY_FILE}\" in the data directory"),
         "It protects dumps and backups that leave it out, but not copies of the data directory, which contain it. \
-         For production, keep the root key elsewhere and set pg_encrypt.root_key before creating keys."
+         For production, keep the root key elsewhere and set pg_encrypt.root_key before creating keys.",
     );
 }

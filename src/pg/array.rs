@@ -1,6 +1,6 @@
 //! One-dimensional arrays without NULLs.
 
-use super::call::varlena_bytes;
+use super::datum::varlena_bytes;
 use pgrx::pg_sys::{self, Datum};
 
 /// A `bytea[]`.

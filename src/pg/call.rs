@@ -3,6 +3,7 @@
 //! `#[pg_extern]` would box every argument and build a result twice; the functions here run once per value of a
 //! table, so they take `FunctionCallInfo` as C functions do, behind [`Call`].
 
+use super::datum::varlena_bytes;
 use super::site::Site;
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
@@ -99,8 +100,7 @@ impl<'call> Call<'call> {
     #[inline]
     pub fn bytes(&self, n: usize) -> &'call [u8] {
         match self.datum(n) {
-            // SAFETY: the SQL declaration says that this argument is a varlena; it outlives the call.
-            Some(datum) => unsafe { varlena_bytes(datum) },
+            Some(datum) => varlena_bytes(datum),
             None => &[],
         }
     }
@@ -109,8 +109,7 @@ impl<'call> Call<'call> {
     #[inline]
     pub fn required(&self, n: usize, name: &'static str) -> Result<&'call [u8], NullArgument> {
         match self.datum(n) {
-            // SAFETY: the SQL declaration says that this argument is a varlena; it outlives the call.
-            Some(datum) => Ok(unsafe { varlena_bytes(datum) }),
+            Some(datum) => Ok(varlena_bytes(datum)),
             None => Err(NullArgument(name)),
         }
     }
@@ -147,47 +146,4 @@ impl<'call> Call<'call> {
     pub fn fcinfo(&self) -> pg_sys::FunctionCallInfo {
         self.fcinfo
     }
-}
-
-/// The content of a varlena datum, without its header, detoasted where necessary.
-///
-/// # Safety
-/// `datum` must point to a varlena that lives as long as `'a`.
-#[inline]
-pub unsafe fn varlena_bytes<'a>(datum: pg_sys::Datum) -> &'a [u8] {
-    // SAFETY: per contract; only compressed or external values need the (guarded, slower) call.
-    unsafe {
-        let mut pointer: *mut pg_sys::varlena = datum.cast_mut_ptr();
-        let plain = pgrx::varlena::varatt_is_4b_u(pointer)
-            || (pgrx::varlena::varatt_is_1b(pointer) && !pgrx::varlena::varatt_is_1b_e(pointer));
-        if !plain {
-            pointer = pg_sys::pg_detoast_datum_packed(pointer);
-        }
-        let len = pgrx::varlena::varsize_any_exhdr(pointer);
-        std::slice::from_raw_parts(pgrx::varlena::vardata_any(pointer).cast::<u8>(), len)
-    }
-}
-
-/// Allocates a varlena of `len` content bytes in the current memory context. The content must be written in full.
-#[inline]
-pub fn new_varlena<'a>(len: usize) -> Result<(pg_sys::Datum, &'a mut [u8]), TooLarge> {
-    let size = len
-        .checked_add(pg_sys::VARHDRSZ)
-        .filter(|size| *size <= MAX_VARLENA)
-        .ok_or(TooLarge)?;
-    // SAFETY: palloc returns `size` bytes or raises; zeroing large results would cost, so the caller writes all.
-    unsafe {
-        let pointer = pg_sys::palloc(size).cast::<u8>();
-        pgrx::varlena::set_varsize_4b(pointer.cast(), size as i32);
-        let content = std::slice::from_raw_parts_mut(pointer.add(pg_sys::VARHDRSZ), len);
-        Ok((pg_sys::Datum::from(pointer), content))
-    }
-}
-
-/// A varlena with a copy of `content`.
-#[inline]
-pub fn varlena_from(content: &[u8]) -> Result<pg_sys::Datum, TooLarge> {
-    let (datum, out) = new_varlena(content.len())?;
-    out.copy_from_slice(content);
-    Ok(datum)
 }

@@ -10,9 +10,11 @@
 //! | [`sql`] | how are fixed statements run through SPI? |
 //! | [`acl`] | who is asking, and whose privileges has that role? |
 //! | [`array`] | arrays as arguments and results |
+//! | [`datum`] | what is in a datum, how is one made? |
 //! | [`encoding`] | text in the database's encoding, and in UTF-8 |
 //! | [`typeio`] | any type's canonical text form and back |
 //! | [`secret`] | memory for keys: locked, not dumped, wiped in forked children |
+//! | [`server`] | facts about this server and process |
 //! | [`wait`] | waiting that a user can cancel |
 //! | [`xact`] | waiting for other transactions |
 
@@ -20,10 +22,12 @@ pub mod acl;
 pub mod array;
 #[macro_use]
 pub mod call;
+pub mod datum;
 pub mod encoding;
 pub mod inval;
 pub mod scan;
 pub mod secret;
+pub mod server;
 pub mod site;
 pub mod sql;
 pub mod trigger;
@@ -50,12 +54,4 @@ pub(crate) unsafe fn tuple_attribute(
             pgrx::pg_sys::TupleDescAttr(descriptor, n as i32)
         }
     }
-}
-
-/// Keeps Rust backtraces out of what clients see: with `RUST_BACKTRACE` in the server's environment, pgrx would put
-/// them into the DETAIL of every error.
-pub fn silence_backtraces() {
-    // SAFETY: at load time a backend has one thread. This variable takes precedence, and is read before the first
-    // error.
-    unsafe { std::env::set_var("RUST_LIB_BACKTRACE", "0") }
 }

@@ -5,7 +5,7 @@
 //! encrypt under the new key. A catalog scan takes a snapshot of its own, sees what our transaction wrote, and works
 //! in parallel workers and on a standby.
 
-use super::call::varlena_bytes;
+use super::datum::{uuid_bytes, varlena_bytes};
 use super::inval;
 use pgrx::pg_sys;
 use std::ffi::CStr;
@@ -142,9 +142,7 @@ impl Row {
 
     /// A text or bytea column.
     pub fn bytes(&self, column: usize) -> Option<Vec<u8>> {
-        // SAFETY: the install script declares the column as a varlena.
-        self.datum(column)
-            .map(|datum| unsafe { varlena_bytes(datum) }.to_vec())
+        self.datum(column).map(|datum| varlena_bytes(datum).to_vec())
     }
 
     /// Text; bytes that are no UTF-8 (other database encodings) are replaced, so for messages and fixed words only.

@@ -1,6 +1,7 @@
 //! What a trigger function is told.
 
-use super::call::{Call, varlena_bytes};
+use super::call::Call;
+use super::datum::varlena_bytes;
 use pgrx::pg_sys;
 use std::num::NonZeroUsize;
 
@@ -95,10 +96,7 @@ impl TriggerRow {
     }
 
     pub fn text(&self, column: usize) -> String {
-        // SAFETY: the caller names a text column.
-        let bytes = self
-            .datum(column)
-            .map_or(&[][..], |datum| unsafe { varlena_bytes(datum) });
+        let bytes = self.datum(column).map_or(&[][..], varlena_bytes);
         String::from_utf8_lossy(bytes).into_owned()
     }
 

@@ -1,7 +1,9 @@
 //! From a value of any type to the bytes that are encrypted, and back: format.md's type codes.
 
 use crate::error::Error;
-use crate::pg::call::{MAX_VARLENA, varlena_bytes, varlena_from};
+use crate::hex;
+use crate::pg::call::MAX_VARLENA;
+use crate::pg::datum::{uuid_bytes, uuid_from, varlena_bytes, varlena_from};
 use crate::pg::{encoding, typeio};
 use pg_encrypt_core::envelope::TypeCode;
 use pgrx::pg_sys::{self, Oid};
@@ -67,8 +69,7 @@ impl Codec {
     /// The bytes to encrypt.
     pub fn encode(&self, datum: pg_sys::Datum) -> Cow<'static, [u8]> {
         match self.form {
-            // SAFETY: the types of this form are varlenas; content outlives the call.
-            Form::Content => Cow::Borrowed(unsafe { varlena_bytes(datum) }),
+            Form::Content => Cow::Borrowed(varlena_bytes(datum)),
             Form::Bool => Cow::Owned(vec![u8::from(datum.value() & 0xff != 0)]),
             Form::Int2 => Cow::Owned(i64::from(datum.value() as i16).to_be_bytes().to_vec()),
             Form::Int4 => Cow::Owned(i64::from(datum.value() as i32).to_be_bytes().to_vec()),
@@ -80,8 +81,7 @@ impl Codec {
             ),
             Form::Float8 => Cow::Owned((datum.value() as u64).to_be_bytes().to_vec()),
             Form::Date => Cow::Owned((datum.value() as i32).to_be_bytes().to_vec()),
-            // SAFETY: a uuid is a pointer to 16 bytes.
-            Form::Uuid => Cow::Owned(unsafe { *datum.cast_mut_ptr::<[u8; 16]>() }.to_vec()),
+            Form::Uuid => Cow::Owned(uuid_bytes(datum).to_vec()),
             Form::Printed => Cow::Borrowed(typeio::output(datum, self.type_oid)),
             Form::PrintedCanonically => Cow::Borrowed(typeio::with_canonical_settings(|| {
                 typeio::output(datum, self.type_oid)
@@ -108,7 +108,7 @@ impl Codec {
             Form::Float4 => self.float4(f64::from_be_bytes(fixed(bytes)?))?,
             Form::Float8 => f64::from_be_bytes(fixed(bytes)?).to_bits().into(),
             Form::Date => i32::from_be_bytes(fixed(bytes)?).into(),
-            Form::Uuid => uuid(bytes)?,
+            Form::Uuid => uuid_from(fixed(bytes)?),
             Form::Printed => typeio::input(text(bytes)?, self.type_oid),
             Form::PrintedCanonically => {
                 let text = text(bytes)?;
@@ -122,7 +122,7 @@ impl Codec {
     fn decode_from_text(&self, stored: TypeCode, bytes: &[u8]) -> Result<pg_sys::Datum, Error> {
         if stored == TypeCode::Bytea || self.code == TypeCode::Bytea {
             return match stored == self.code && !bytes.is_empty() {
-                true => Ok(typeio::input(hex(bytes).as_bytes(), self.type_oid)),
+                true => Ok(typeio::input(&hex::encode(bytes), self.type_oid)),
                 false if stored == self.code => Ok(typeio::input(b"", self.type_oid)),
                 false => Err(Error::WrongType {
                     stored: type_name(stored),
@@ -170,7 +170,7 @@ pub fn text_form<'a>(stored: TypeCode, bytes: &'a [u8]) -> Result<&'a [u8], Erro
         TypeCode::Date => (pg_sys::DATEOID, i32::from_be_bytes(fixed(bytes)?).into()),
         TypeCode::Timestamp => (pg_sys::TIMESTAMPOID, int(bytes)?.into()),
         TypeCode::TimestampTz => (pg_sys::TIMESTAMPTZOID, int(bytes)?.into()),
-        TypeCode::Uuid => (pg_sys::UUIDOID, uuid(bytes)?),
+        TypeCode::Uuid => (pg_sys::UUIDOID, uuid_from(fixed(bytes)?)),
     };
     Ok(typeio::output(datum, type_oid))
 }
@@ -192,25 +192,6 @@ fn fixed<const N: usize>(bytes: &[u8]) -> Result<[u8; N], Error> {
 
 fn int(bytes: &[u8]) -> Result<i64, Error> {
     Ok(i64::from_be_bytes(fixed(bytes)?))
-}
-
-fn uuid(bytes: &[u8]) -> Result<pg_sys::Datum, Error> {
-    let bytes: [u8; 16] = fixed(bytes)?;
-    // SAFETY: 16 bytes in the current memory context.
-    unsafe {
-        let place = pg_sys::palloc(16).cast::<[u8; 16]>();
-        place.write(bytes);
-        Ok(pg_sys::Datum::from(place))
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::from("\\x"), |mut text, byte| {
-        // Writing to a String can't fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 fn unsupported(type_oid: Oid) -> Error {

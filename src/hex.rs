@@ -1,0 +1,34 @@
+//! Bytes as text, in bytea's hex form.
+
+/// Reads `\\x` and pairs of digits, white space between pairs allowed, as bytea's input does. `None` for anything else.
+pub fn decode(text: &[u8]) -> Option<Vec<u8>> {
+    let mut rest = text.strip_prefix(b"\\x")?;
+    let mut bytes = Vec::new();
+    bytes.try_reserve(rest.len() / 2).ok()?;
+    loop {
+        rest = rest.trim_ascii_start();
+        match rest {
+            [] => return Some(bytes),
+            [high, low, tail @ ..] => {
+                bytes.push(nibble(*high)? << 4 | nibble(*low)?);
+                rest = tail;
+            }
+            [_] => return None,
+        }
+    }
+}
+
+/// Writes `\\x` and pairs of digits.
+pub fn encode(bytes: &[u8]) -> Vec<u8> {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = Vec::with_capacity(2 + 2 * bytes.len());
+    text.extend_from_slice(b"\\x");
+    for byte in bytes {
+        text.extend_from_slice(&[DIGITS[(byte >> 4) as usize], DIGITS[(byte & 15) as usize]]);
+    }
+    text
+}
+
+fn nibble(digit: u8) -> Option<u8> {
+    (digit as char).to_digit(16).map(|value| value as u8)
+}

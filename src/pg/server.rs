@@ -1,0 +1,40 @@
+//! Facts about this server and this process.
+
+use pgrx::pg_sys;
+use std::ffi::{CStr, OsStr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// The data directory.
+pub fn data_directory() -> Option<&'static Path> {
+    // SAFETY: set once at server start to a terminated, absolute path.
+    unsafe {
+        (!pg_sys::DataDir.is_null())
+            .then(|| Path::new(OsStr::from_bytes(CStr::from_ptr(pg_sys::DataDir).to_bytes())))
+    }
+}
+
+/// Whether this process sends WAL: what it prints goes to a replica.
+pub fn is_walsender() -> bool {
+    // SAFETY: reads a variable of the process.
+    unsafe { pg_sys::am_walsender }
+}
+
+/// What the client calls itself.
+pub fn application_name() -> &'static CStr {
+    // SAFETY: the current value of a string setting; valid until the setting changes, and used at once.
+    unsafe {
+        match pg_sys::application_name.is_null() {
+            true => c"",
+            false => CStr::from_ptr(pg_sys::application_name),
+        }
+    }
+}
+
+/// Keeps Rust backtraces out of what clients see: with `RUST_BACKTRACE` in the server's environment, pgrx would put
+/// them into the DETAIL of every error.
+pub fn silence_backtraces() {
+    // SAFETY: at load time a backend has one thread. This variable takes precedence, and is read before the first
+    // error.
+    unsafe { std::env::set_var("RUST_LIB_BACKTRACE", "0") }
+}
