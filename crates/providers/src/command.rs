@@ -86,14 +86,14 @@ impl CommandProblem {
             Self::Writable { .. } => {
                 format!("check that the program is what it should be, then: chmod go-w {program}").into()
             }
-            Self::NotExecutable => format!("allow the server's user to execute it: chmod 0755 {program}").into(),
-            Self::Start(_) => "check the program, the interpreter its first line names, and the limits of the server's \
-                               user"
-                .into(),
+            Self::NotExecutable => format!("let the server's user execute it: chmod 0755 {program}").into(),
+            Self::Start(_) => {
+                "check the program, the interpreter its first line names, and the limits of the server's user"
+                    .into()
+            }
             Self::Wait(_) => "repeat the statement".into(),
             Self::Timeout(_) | Self::Failed(_) | Self::Killed(_) => {
-                format!("run it as the server's user to see what it reports: env -i PATH=/usr/bin:/bin LANG=C {program} ...")
-                    .into()
+                format!("run it as the server's user: env -i PATH=/usr/bin:/bin LANG=C {program} ...").into()
             }
             Self::TooMuchOutput => "print the root key and nothing else".into(),
             Self::Output(problem) => problem.hint().into(),
@@ -128,15 +128,16 @@ pub(crate) fn read_root(
 
 /// What a command printed.
 struct Output {
-    // One byte more than allowed shows that there was too much.
-    buffer: Zeroizing<[u8; MAX_COMMAND_OUTPUT + 1]>,
+    // One byte more than allowed shows that there was too much. On the heap, because moving an array copies
+    // it.
+    buffer: Zeroizing<Vec<u8>>,
     filled: usize,
 }
 
 impl Output {
     fn new() -> Self {
         Self {
-            buffer: Zeroizing::new([0; MAX_COMMAND_OUTPUT + 1]),
+            buffer: Zeroizing::new(vec![0; MAX_COMMAND_OUTPUT + 1]),
             filled: 0,
         }
     }
@@ -165,8 +166,8 @@ impl Output {
 
 /// Runs the command to its end and returns what it printed, if it succeeded.
 ///
-/// The end is the end of the program itself: what it started and left running is killed, and may hold the output open.
-/// A program that leaves its process group escapes that; nobody waits for it, though.
+/// The end is the end of the program itself: what it started and left running is killed, and may hold the
+/// output open. A program that leaves its process group escapes that; nobody waits for it, though.
 fn run(line: &CommandLine, timeout: Duration, patience: &mut dyn Patience) -> Result<Output, Stop> {
     let deadline = Instant::now() + timeout;
     check_program(line.program().as_path())?;
@@ -206,7 +207,8 @@ fn run(line: &CommandLine, timeout: Duration, patience: &mut dyn Patience) -> Re
     Ok(output)
 }
 
-/// Waits at most `slice` for output, or for a signal: cancelling a statement sends one, and poll(2) is never restarted.
+/// Waits at most `slice` for output, or for a signal: cancelling a statement sends one, and poll(2) is never
+/// restarted.
 fn poll(pipe: Option<&ChildStdout>, slice: Duration) -> Result<bool, CommandProblem> {
     let timeout = Timespec::try_from(slice).map_err(|_| CommandProblem::Wait(Errno::INVAL))?;
     let ready = match pipe {

@@ -105,11 +105,11 @@ impl std::fmt::Display for CreateStep {
     }
 }
 
-/// Creates a file at the absolute path `path` with a new random root key: 64 hexadecimal digits and a newline, mode
-/// 0600, on the disk when this returns.
+/// Creates a file at the absolute path `path` with a new random root key: 64 hexadecimal digits and a
+/// newline, mode 0600, on the disk when this returns.
 ///
-/// The file is written under a temporary name in the same directory and then linked to its own. Nobody ever sees half
-/// a key, and whatever already has the name, a dangling symbolic link included, stays as it is.
+/// The file is written under a temporary name in the same directory and then linked to its own. Nobody ever
+/// sees half a key, and whatever already has the name, a dangling symbolic link included, stays as it is.
 ///
 /// # Errors
 /// After any error but one at [`CreateStep::SyncDirectory`] the directory is as it was before.

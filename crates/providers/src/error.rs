@@ -12,8 +12,8 @@ use crate::{AbsolutePath, CommandLine, Interrupted};
 
 /// Why the root key could not be reached or used.
 ///
-/// Messages and hints name places, sizes and numbers of the operating system, and never what was read there: neither
-/// contents, nor arguments of a command, nor what it wrote to its standard error.
+/// Messages and hints name places, sizes and numbers of the operating system, and never what was read there:
+/// neither contents, nor arguments of a command, nor what it wrote to its standard error.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ProviderError {
     /// `file:`

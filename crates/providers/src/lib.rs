@@ -1,8 +1,8 @@
 //! Where the root key comes from.
 //!
-//! The root key wraps the data keys and never enters a table. A [`RootLocation`], parsed from the text of the setting
-//! `pg_encrypt.root_key`, names the place; [`RootLocation::open`] goes there and returns a [`RootKeyProvider`], which
-//! identifies the root key and wraps and unwraps data keys with it.
+//! The root key wraps the data keys and never enters a table. A [`RootLocation`], parsed from the text of the
+//! setting `pg_encrypt.root_key`, names the place; [`RootLocation::open`] goes there and returns a
+//! [`RootKeyProvider`], which identifies the root key and wraps and unwraps data keys with it.
 //!
 //! | location | source of the root key |
 //! |---|---|
@@ -11,9 +11,9 @@
 //! | `env:NAME` | 64 hexadecimal digits in an environment variable; for development |
 //! | `passphrase-file:/path` | Argon2id of a passphrase, with [`PassphraseParameters`] that the caller stores |
 //!
-//! Everything here runs inside a PostgreSQL backend: it starts no thread, installs no signal handler, waits only in
-//! slices between which the caller's [`Patience`] may end the operation, and names no secret in an error.
-//! Linux only, as are the extension's other protections of key memory.
+//! Everything here runs inside a PostgreSQL backend: it starts no thread, installs no signal handler, waits
+//! only in slices between which the caller's [`Patience`] may end the operation, and names no secret in an
+//! error. Linux only, as are the extension's other protections of key memory.
 
 #![deny(unsafe_code)]
 #![warn(missing_docs)]

@@ -15,8 +15,8 @@ pub const EMBEDDED_KEY_FILE: &str = "pg_encrypt_root.key";
 
 /// Where the root key is.
 ///
-/// The text is `scheme:rest`, with nothing decoded or expanded in `rest`. `Display` and `Debug` leave out what may be
-/// a secret, the arguments of a command: they are for people and do not parse back.
+/// The text is `scheme:rest`, with nothing decoded or expanded in `rest`. `Display` and `Debug` leave out
+/// what may be a secret, the arguments of a command: they are for people and do not parse back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RootLocation {
     /// `file:/path`
@@ -30,10 +30,12 @@ pub enum RootLocation {
 }
 
 impl RootLocation {
-    /// Reads the text of a location. Looks at nothing but the text, so that the check of a setting can use it.
+    /// Reads the text of a location. Looks at nothing but the text, so that the check of a setting can use
+    /// it.
     ///
     /// # Errors
-    /// What is wrong with the text, without repeating it: a key pasted in the wrong place is a common mistake.
+    /// What is wrong with the text, without repeating it: a key pasted in the wrong place is a common
+    /// mistake.
     pub fn parse(text: &str) -> Result<Self, LocationError> {
         // No file name or argument needs them, and they forge lines in a log.
         if text.chars().any(|c| c.is_control() && c != '\t') {
@@ -69,8 +71,8 @@ impl RootLocation {
     /// them](Self::needs_parameters); the others ignore them.
     ///
     /// # Errors
-    /// [`ProviderError::Interrupted`] if `patience` ended, otherwise what is wrong at the location. Nothing is ever
-    /// created here: a missing key is an error.
+    /// [`ProviderError::Interrupted`] if `patience` ended, otherwise what is wrong at the location. Nothing
+    /// is ever created here: a missing key is an error.
     pub fn open(
         &self,
         stored: Option<&PassphraseParameters>,
@@ -194,7 +196,7 @@ impl LocationError {
             Self::ControlCharacter => "write the location in one line",
             Self::VariableName => "write for example env:PG_ENCRYPT_ROOT_KEY",
             Self::KeyInLocation => {
-                "settings are visible and logged, so replace this key; put the new one in a file and name the file"
+                "settings are visible and logged: make a new key, put it in a file, and name the file"
             }
             Self::UnclosedQuote => {
                 "put an argument that contains one kind of quotation mark between two of the other"

@@ -19,8 +19,8 @@ pub enum MaterialProblem {
     /// The length of the hexadecimal form, with other characters in it.
     #[error("has 64 characters, but not all of them are hexadecimal digits")]
     NotHex,
-    /// 32 characters of ASCII text. A random key looks like this once in 10^13 times; a password, or 16 bytes in
-    /// hexadecimal, always. Neither is uniform over 256 bits, which the key derivation relies on.
+    /// 32 characters of ASCII text. A random key looks like this once in 10^13 times; a password, or 16 bytes
+    /// in hexadecimal, always. Neither is uniform over 256 bits, which the key derivation relies on.
     #[error("holds 32 characters of text, which is not a key of 32 random bytes")]
     Text,
     /// 32 times the same byte: a placeholder, or a file that was allocated but never written.
@@ -37,15 +37,15 @@ impl MaterialProblem {
                 "provide 64 hexadecimal digits, as \"openssl rand -hex 32\" prints them, or 32 raw bytes"
             }
             Self::Text => {
-                "a key in hexadecimal has 64 digits (\"openssl rand -hex 32\"); for a passphrase use \"passphrase-file:\""
+                "write 64 hexadecimal digits (\"openssl rand -hex 32\"), or use \"passphrase-file:\""
             }
             Self::Constant => "make a random key, for example with \"openssl rand -hex 32\"",
         }
     }
 }
 
-/// Reads 32 raw bytes or 64 hexadecimal digits, either followed by at most one newline. The four lengths differ, so
-/// a raw key that ends in the byte of a newline is still read as what it is.
+/// Reads 32 raw bytes or 64 hexadecimal digits, either followed by at most one newline. The four lengths
+/// differ, so a raw key that ends in the byte of a newline is still read as what it is.
 pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Zeroizing<[u8; ROOT_LEN]>, MaterialProblem> {
     let without_newline = bytes.strip_suffix(b"\n").unwrap_or(bytes);
     if let Ok(raw) = <&[u8; ROOT_LEN]>::try_from(bytes) {

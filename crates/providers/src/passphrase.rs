@@ -1,8 +1,8 @@
 //! `passphrase-file:/path`, a root key derived from a passphrase.
 //!
-//! `root key = Argon2id(passphrase, salt, m, t, p)`, 32 bytes, RFC 9106 with version 0x13, no secret and no associated
-//! data. The salt and the cost are no secrets and must outlive every change of defaults, so the caller keeps them with
-//! the keys they protect, as [`PassphraseParameters`].
+//! `root key = Argon2id(passphrase, salt, m, t, p)`, 32 bytes, RFC 9106 with version 0x13, no secret and no
+//! associated data. The salt and the cost are no secrets and must outlive every change of defaults, so the
+//! caller keeps them with the keys they protect, as [`PassphraseParameters`].
 
 use std::borrow::Cow;
 use std::fmt;
@@ -26,8 +26,8 @@ const PASSES: u32 = 3;
 const LANES: u32 = 4;
 const SALT_LEN: usize = 16;
 
-/// What stored parameters may ask for. Less would let someone who edits the table weaken keys that are wrapped later;
-/// more would let them occupy every backend's memory and time.
+/// What stored parameters may ask for. Less would let someone who edits the table weaken keys that are
+/// wrapped later; more would let them occupy every backend's memory and time.
 const MEMORY_KIB_ACCEPTED: RangeInclusive<u32> = MEMORY_KIB..=4 * MEMORY_KIB;
 const PASSES_ACCEPTED: RangeInclusive<u32> = PASSES..=8;
 const LANES_ACCEPTED: RangeInclusive<u32> = 1..=16;
@@ -38,8 +38,8 @@ const MAX_PASSPHRASE: usize = 1024;
 
 /// Salt and cost of the derivation, to be stored with the keys wrapped by its result.
 ///
-/// The text is a PHC string without a hash, `$argon2id$v=19$m=65536,t=3,p=4$` and the salt in unpadded base64. Whoever
-/// loses it has lost the root key, whether or not they remember the passphrase.
+/// The text is a PHC string without a hash, `$argon2id$v=19$m=65536,t=3,p=4$` and the salt in unpadded
+/// base64. Whoever loses it has lost the root key, whether or not they remember the passphrase.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PassphraseParameters {
     cost: Params,
@@ -47,7 +47,8 @@ pub struct PassphraseParameters {
 }
 
 impl PassphraseParameters {
-    /// Draws a new salt of 16 bytes from the operating system, with the cost of RFC 9106's second recommended option.
+    /// Draws a new salt of 16 bytes from the operating system, with the cost of RFC 9106's second recommended
+    /// option.
     ///
     /// # Errors
     /// [`ParametersError::Random`] if the operating system has no random bytes.
@@ -186,8 +187,8 @@ impl PassphraseProblem {
 
 /// Reads the passphrase at `path` and derives the root key from it.
 ///
-/// The derivation can't be interrupted: it is one computation, of about a quarter of a second with the generated
-/// parameters. `patience` is asked before and after.
+/// The derivation can't be interrupted: it is one computation, of about a quarter of a second with the
+/// generated parameters. `patience` is asked before and after.
 pub(crate) fn read_root(
     path: &AbsolutePath,
     stored: Option<&PassphraseParameters>,
@@ -225,7 +226,8 @@ fn derive(
     salt: &[u8],
 ) -> Result<Zeroizing<[u8; ROOT_LEN]>, PassphraseProblem> {
     let blocks = cost.block_count();
-    // The library's own buffer is neither wiped, nor does running out of memory end in an error with a plain Vec.
+    // The library's own buffer is neither wiped, nor does running out of memory end in an error with a plain
+    // Vec.
     let mut memory = Zeroizing::new(Vec::new());
     memory
         .try_reserve_exact(blocks)

@@ -62,33 +62,41 @@ impl FileProblem {
     /// What to do about it, where `path` is the file's.
     pub(crate) fn hint(self, path: &Path) -> Cow<'static, str> {
         match self {
-            Self::Missing => "restore the file from its backup, or correct the setting: a new key can't unwrap what the old \
-                              one wrapped"
-                .into(),
+            Self::Missing => {
+                "restore the file from its backup, or correct the setting: a new key can't unwrap \
+                              what the old one wrapped"
+                    .into()
+            }
             Self::Symlink => "name the file itself, not a link to it".into(),
             Self::Directory | Self::NotRegular => "name a regular file".into(),
             Self::Owner { .. } => format!(
-                "if the file is yours, make the user that runs the server its owner: chown postgres {}",
+                "if the file is yours, make the server's user its owner: chown postgres {}",
                 ShellWord(path)
             )
             .into(),
-            Self::Access { .. } => {
-                format!("take the access away: chmod 0600 {} -- others may have read it", ShellWord(path)).into()
-            }
+            Self::Access { .. } => format!(
+                "consider who may have read it, then run: chmod 0600 {}",
+                ShellWord(path)
+            )
+            .into(),
             Self::Empty | Self::Size { .. } => "restore the file from its backup".into(),
-            Self::Changed => "repeat the statement; replace such a file by renaming, never by writing into it".into(),
-            Self::Open(_) | Self::Read(_) => {
-                format!("check the file and the directories above it: namei -l {}", ShellWord(path)).into()
+            Self::Changed => {
+                "repeat the statement; replace the file by renaming another, never by writing into it".into()
             }
+            Self::Open(_) | Self::Read(_) => format!(
+                "check the file and the directories above it: namei -l {}",
+                ShellWord(path)
+            )
+            .into(),
         }
     }
 }
 
-/// Reads the file at `path` whole, if it is a regular file of one of `sizes` bytes that only its owner may access and
-/// that belongs to the server's user or to root.
+/// Reads the file at `path` whole, if it is a regular file of one of `sizes` bytes that only its owner may
+/// access and that belongs to the server's user or to root.
 ///
-/// All checks are on the open descriptor, so what is checked is what is read. Symbolic links above the last component
-/// are followed: system directories contain some, and who may replace a directory may do anything.
+/// All checks are on the open descriptor, so what is checked is what is read. Symbolic links above the last
+/// component are followed: system directories contain some, and who may replace a directory may do anything.
 pub(crate) fn read(path: &Path, sizes: RangeInclusive<u64>) -> Result<Zeroizing<Vec<u8>>, FileProblem> {
     CheckedFile::open(path, sizes)?.read()
 }
@@ -120,8 +128,8 @@ impl CheckedFile {
     fn read(self) -> Result<Zeroizing<Vec<u8>>, FileProblem> {
         let content = read_past(&self.file, self.size).map_err(FileProblem::Read)?;
         let stat = rustix::fs::fstat(&self.file).map_err(FileProblem::Read)?;
-        // A writer that reads the clock in the same tick as the last one goes unnoticed on older kernels; half a key
-        // does not, whatever the clock says.
+        // A writer that reads the clock in the same tick as the last one goes unnoticed on older kernels;
+        // half a key does not, whatever the clock says.
         if content.len() != self.size || version(&self.stat) != version(&stat) {
             return Err(FileProblem::Changed);
         }
@@ -171,8 +179,9 @@ fn read_past(file: impl AsFd, size: usize) -> Result<Zeroizing<Vec<u8>>, Errno> 
     Ok(content)
 }
 
-/// What differs between two looks at a file that was written to in between. Not the time of the last change of status:
-/// replacing the file by renaming another changes that too, and whoever has the old one open reads a whole key.
+/// What differs between two looks at a file that was written to in between. Not the time of the last change
+/// of status: replacing the file by renaming another changes that too, and whoever has the old one open reads
+/// a whole key.
 fn version(stat: &Stat) -> (i64, i64, u64) {
     (stat.st_size, stat.st_mtime, stat.st_mtime_nsec)
 }

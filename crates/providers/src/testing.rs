@@ -58,22 +58,24 @@ impl Patience for Until {
     }
 }
 
-/// Unwinds, as an error raised by PostgreSQL does under pgrx.
-pub(crate) struct Unwinding(pub(crate) Instant);
-
-impl Patience for Unwinding {
-    fn pause(&mut self, _: Duration) -> Result<(), Interrupted> {
-        assert!(Instant::now() < self.0, "unwinding on purpose");
-        Ok(())
-    }
+/// Whether the tests run as root; says so if a test that needs it can't show what it is about.
+pub(crate) fn is_root(needed_for: &str) -> bool {
+    runs_as(rustix::process::geteuid().is_root(), needed_for, "root")
 }
 
-/// Whether the tests run as root; says so if a test can't show what it is about.
+/// The opposite: root is allowed what some tests see refused.
+pub(crate) fn is_ordinary_user(needed_for: &str) -> bool {
+    runs_as(
+        !rustix::process::geteuid().is_root(),
+        needed_for,
+        "an ordinary user",
+    )
+}
+
 #[allow(clippy::print_stderr)]
-pub(crate) fn is_root(needed_for: &str) -> bool {
-    let root = rustix::process::geteuid().is_root();
-    if !root {
-        eprintln!("skipped: {needed_for} needs root");
+fn runs_as(right: bool, needed_for: &str, user: &str) -> bool {
+    if !right {
+        eprintln!("skipped: {needed_for} needs {user}");
     }
-    root
+    right
 }

@@ -1,5 +1,5 @@
-//! A disk that fills up while the key file is written. Alone in its process, because the limit that stands for the
-//! full disk is the whole process's.
+//! A disk that fills up while the key file is written. Alone in its process, because the limit that stands
+//! for the full disk is the whole process's.
 
 use pg_encrypt_providers::{CreateKeyError, CreateStep, Errno, create_key_file};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

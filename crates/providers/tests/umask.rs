@@ -1,5 +1,5 @@
-//! The mode of a new key file does not depend on the umask. Alone in its process, because the umask is the whole
-//! process's.
+//! The mode of a new key file does not depend on the umask. Alone in its process, because the umask is the
+//! whole process's.
 
 use std::os::unix::fs::PermissionsExt;
 

@@ -10,12 +10,12 @@ use rustix::process::{Pid, Resource, Signal, WaitId, WaitIdOptions};
 
 use super::CommandLine;
 
-/// How long a killed process may take to disappear. SIGKILL works at once on everything but a process that waits
-/// inside the kernel; such a one is left to the kernel and becomes a zombie until the backend ends.
+/// How long a killed process may take to disappear. SIGKILL works at once on everything but a process that
+/// waits inside the kernel; such a one is left to the kernel and becomes a zombie until the backend ends.
 const REAP: Duration = Duration::from_millis(100);
 
-/// A running command, the leader of its own process group. Dropping it kills the group and reaps the leader, also
-/// when a panic or a PostgreSQL error unwinds through the caller.
+/// A running command, the leader of its own process group. Dropping it kills the group and reaps the leader,
+/// also when a panic or a PostgreSQL error unwinds through the caller.
 pub(super) struct Running {
     child: Child,
     pid: Pid,
@@ -25,8 +25,9 @@ pub(super) struct Running {
 impl Running {
     /// Starts `line` with an empty standard input, no standard error and the returned standard output.
     ///
-    /// Descriptors, signal dispositions and the environment of the server are not passed on. The working directory is
-    /// `/`, so that what a command leaves behind does not land in the data directory.
+    /// There is no shell, except that execvp(3) gives a script without an interpreter line to `/bin/sh`.
+    /// Descriptors, signal dispositions and the environment of the server are not passed on. The working
+    /// directory is `/`, so that what a command leaves behind does not land in the data directory.
     pub(super) fn start(line: &CommandLine) -> Result<(Self, ChildStdout), Errno> {
         let mut command = Command::new(line.program().as_path());
         command
@@ -56,12 +57,12 @@ impl Running {
 
     /// Returns the exit status if the command has ended, after killing what it left running in its group.
     ///
-    /// Waits for this one process and never for any child: other parts of the server have children too (`COPY FROM
-    /// PROGRAM`), and must find their statuses. PostgreSQL leaves SIGCHLD at its default in backends and background
-    /// workers, so the status of ours stays until it is fetched here.
+    /// Waits for this one process and never for any child: other parts of the server have children too (`COPY
+    /// FROM PROGRAM`), and must find their statuses. PostgreSQL leaves SIGCHLD at its default in backends and
+    /// background workers, so the status of ours stays until it is fetched here.
     pub(super) fn status(&mut self) -> Result<Option<ExitStatus>, Errno> {
-        // WNOWAIT: as long as the leader is not reaped its number can't be given to another process, and the group
-        // that is killed is certainly ours.
+        // WNOWAIT: as long as the leader is not reaped its number can't be given to another process, and the
+        // group that is killed is certainly ours.
         let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         loop {
             match rustix::process::waitid(WaitId::Pid(self.pid), look) {
@@ -88,7 +89,8 @@ impl Drop for Running {
         if self.reaped {
             return;
         }
-        // Not SIGTERM first: a program that ignores it would win time that a cancelled statement does not have.
+        // Not SIGTERM first: a program that ignores it would win time that a cancelled statement does not
+        // have.
         self.kill_group();
         let deadline = Instant::now() + REAP;
         while let Ok(None) = self.child.try_wait() {
@@ -110,9 +112,9 @@ fn prepare(command: &mut Command) {
     let server = rustix::process::getpid();
     let last_signal = libc::SIGRTMAX();
     let descriptors = open_descriptors();
-    // SAFETY: the closure runs between fork and exec, where only async-signal-safe functions may be called, because
-    // the process may have been forked while another thread (a library's) held a lock. in_child makes system calls
-    // only, allocates nothing, and does not panic. What it captures are integers.
+    // SAFETY: the closure runs between fork and exec, where only async-signal-safe functions may be called,
+    // because the process may have been forked while another thread (a library's) held a lock. in_child makes
+    // system calls only, allocates nothing, and does not panic. What it captures are integers.
     unsafe { command.pre_exec(move || in_child(server, last_signal, descriptors)) };
 }
 
@@ -128,19 +130,21 @@ fn open_descriptors() -> i32 {
 
 #[allow(unsafe_code)]
 fn in_child(server: Pid, last_signal: i32, descriptors: i32) -> io::Result<()> {
-    // A backend that is killed, or leaves by _exit after SIGQUIT, runs no destructor.
+    // A backend that is killed, or leaves by _exit after SIGQUIT, runs no destructor. This covers the program
+    // alone: what it started loses its reader, and nothing can tell it more.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     if rustix::process::getppid() != Some(server) {
         // It died before the signal was asked for.
         return Err(Errno::SRCH.into());
     }
     for signal in 1..=last_signal {
-        // SAFETY: signal(2) with SIG_DFL installs no code. exec resets handlers, but what the server ignores (SIGPIPE
-        // for one) stays ignored. SIGKILL, SIGSTOP and the C library's own signals refuse, which is right.
+        // SAFETY: signal(2) with SIG_DFL installs no code. exec resets handlers, but what the server ignores
+        // (SIGPIPE for one) stays ignored. SIGKILL, SIGSTOP and the C library's own signals refuse, which is
+        // right.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
-    // Only now: a signal that was waiting must not find a handler of the server. std leaves the mask as it is.
-    // SAFETY: the set is initialized by the first call, and the second reads it and returns no old one.
+    // Only now: a signal that was waiting must not find a handler of the server. std leaves the mask as it
+    // is. SAFETY: the set is initialized by the first call, and the second reads it and returns no old one.
     unsafe {
         let mut none = std::mem::MaybeUninit::uninit();
         libc::sigemptyset(none.as_mut_ptr());
@@ -149,9 +153,9 @@ fn in_child(server: Pid, last_signal: i32, descriptors: i32) -> io::Result<()> {
     close_on_exec(descriptors)
 }
 
-/// Marks every descriptor from 3 on to be closed by exec. PostgreSQL 15 does not do so for its data files and the
-/// client's socket, and a program that stays behind would keep the connection open. They are marked, not closed,
-/// because std reports a failed exec through one of them.
+/// Marks every descriptor from 3 on to be closed by exec. PostgreSQL 15 does not do so for its data files and
+/// the client's socket, and a program that stays behind would keep the connection open. They are marked, not
+/// closed, because std reports a failed exec through one of them.
 #[allow(unsafe_code)]
 fn close_on_exec(descriptors: i32) -> io::Result<()> {
     // By number: the C library has the function only since glibc 2.34.

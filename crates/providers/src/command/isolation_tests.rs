@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::tests::{LONG, SOON, output, sh};
 use super::*;
-use crate::testing::{Endless, Until, Unwinding};
+use crate::testing::Endless;
 
 /// Whether a process runs. What has ended counts as gone even if its new parent has not reaped it yet.
 fn runs(pid: i32) -> bool {
@@ -43,7 +43,8 @@ fn pids_in(path: &Path) -> Vec<i32> {
     }
 }
 
-/// A script that runs for a minute with a child, both deaf to the polite signals, and tells their numbers to `path`.
+/// A script that runs for a minute with a child, both deaf to the polite signals, and tells their numbers to
+/// `path`.
 fn stubborn(path: &Path) -> String {
     let path = path.display();
     format!(
@@ -127,7 +128,8 @@ fn signals_are_as_a_new_program_expects_them() {
 fn nothing_of_a_command_survives_its_timeout() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("pids");
-    let timeout = Duration::from_secs(1);
+    // Long enough for the script to get ready.
+    let timeout = Duration::from_secs(2);
     let stop = run(&sh(&stubborn(&path)), timeout, &mut Endless::new()).err();
     assert_eq!(stop, Some(CommandProblem::Timeout(timeout).into()));
     let pids = pids_in(&path);
@@ -135,13 +137,30 @@ fn nothing_of_a_command_survives_its_timeout() {
     assert!(pids.into_iter().all(ends));
 }
 
+/// Ends once a script is ready.
+struct WhenReady<'a> {
+    path: &'a Path,
+    end: fn() -> Interrupted,
+}
+
+impl Patience for WhenReady<'_> {
+    fn pause(&mut self, at_most: Duration) -> Result<(), Interrupted> {
+        std::thread::sleep(at_most);
+        let ready = fs::read_to_string(self.path).is_ok_and(|content| content.ends_with("ready\n"));
+        if ready { Err((self.end)()) } else { Ok(()) }
+    }
+}
+
 #[test]
 fn nothing_of_a_command_survives_an_interrupt_and_the_leader_is_reaped() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("pids");
-    let until = Instant::now() + Duration::from_secs(1);
+    let mut patience = WhenReady {
+        path: &path,
+        end: || Interrupted,
+    };
     assert_eq!(
-        run(&sh(&stubborn(&path)), LONG, &mut Until(until)).err(),
+        run(&sh(&stubborn(&path)), LONG, &mut patience).err(),
         Some(Interrupted.into())
     );
     let pids = pids_in(&path);
@@ -152,11 +171,15 @@ fn nothing_of_a_command_survives_an_interrupt_and_the_leader_is_reaped() {
     assert!(pids.into_iter().all(ends));
 }
 
+/// As an error raised by PostgreSQL does under pgrx.
 #[test]
 fn nothing_of_a_command_survives_unwinding() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("pids");
-    let mut patience = Unwinding(Instant::now() + Duration::from_secs(1));
+    let mut patience = WhenReady {
+        path: &path,
+        end: || panic!("unwinding on purpose"),
+    };
     let run = AssertUnwindSafe(|| run(&sh(&stubborn(&path)), LONG, &mut patience).map(|_| ()));
     let payload = std::panic::catch_unwind(run).unwrap_err();
     assert_eq!(payload.downcast_ref::<&str>(), Some(&"unwinding on purpose"));

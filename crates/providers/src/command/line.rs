@@ -7,9 +7,9 @@ use crate::{AbsolutePath, LocationError};
 
 /// A program and its arguments.
 ///
-/// Words are separated by spaces and tabs. Between two `'` or two `"` every character, the other quotation mark
-/// included, stands for itself; quoted and unquoted pieces without a space between them are one word, and `''` is an
-/// empty one. Nothing else is special: no backslash, variable, wildcard, pipe or redirection.
+/// Words are separated by spaces and tabs. Between two `'` or two `"` every character, the other quotation
+/// mark included, stands for itself; quoted and unquoted pieces without a space between them are one word,
+/// and `''` is an empty one. Nothing else is special: no backslash, variable, wildcard, pipe or redirection.
 ///
 /// `Display` and `Debug` show the program and how many arguments there are: an argument may be a secret.
 #[derive(Clone, PartialEq, Eq)]

@@ -1,4 +1,5 @@
-//! What a command may print, and how it may end. What it must not get or leave behind: see [`super::isolation_tests`].
+//! What a command may print, and how it may end. What it must not get or leave behind: see
+//! [`super::isolation_tests`].
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -155,9 +156,9 @@ fn a_command_that_hangs_times_out() {
 fn waiting_is_in_slices() {
     let mut patience = Endless::new();
     run(&sh("sleep 0.6; exec >&-; sleep 0.6"), LONG, &mut patience).unwrap();
-    assert!(patience.calls >= 12, "{} calls", patience.calls);
-    // Twice a slice, because the machine may be busy.
-    assert!(patience.longest_gap < 2 * SLICE, "{:?}", patience.longest_gap);
+    assert!(patience.calls >= 6, "{} calls", patience.calls);
+    // Five slices, because the machine may be busy; without slices it would be six.
+    assert!(patience.longest_gap < 5 * SLICE, "{:?}", patience.longest_gap);
 }
 
 #[test]

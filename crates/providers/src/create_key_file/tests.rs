@@ -4,6 +4,7 @@ use std::sync::Barrier;
 
 use super::*;
 use crate::file::read_root;
+use crate::testing::is_ordinary_user;
 
 fn names_in(directory: &Path) -> Vec<String> {
     let name = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
@@ -95,7 +96,8 @@ fn the_directory_must_exist_and_be_one() {
     ] {
         let failure = create_key_file(&parent.join("root.key")).unwrap_err();
         assert!(
-            matches!(failure, CreateKeyError::Failed { step: CreateStep::Directory, errno, .. } if errno == expected),
+            matches!(failure, CreateKeyError::Failed { step: CreateStep::Directory, errno, .. }
+                if errno == expected),
             "{failure:?}"
         );
     }
@@ -103,8 +105,7 @@ fn the_directory_must_exist_and_be_one() {
 
 #[test]
 fn a_directory_that_is_not_writable_is_an_error() {
-    if rustix::process::geteuid().is_root() {
-        // Root may write everywhere: is_root is for tests that need it, this one needs the opposite.
+    if !is_ordinary_user("a directory without write permission") {
         return;
     }
     let directory = tempfile::tempdir().unwrap();

@@ -52,16 +52,16 @@ fn the_derivation_is_argon2id() {
     assert_eq!(*root, expected);
 }
 
-/// The root key is 1cd84e58...85858bf8 by the same implementation.
+/// By the same implementation: root key 1cd84e588c72f1d0bb3041fdd8a32de5ec738487c23ac9c5d84f119e05858bf8.
 #[test]
 fn a_passphrase_and_its_parameters_give_one_root_key() {
-    for content in [PASSPHRASE.to_vec(), [PASSPHRASE, b"\n"].concat()] {
-        let (_directory, path) = file_with(&content);
-        assert_eq!(
-            open(&path, Some(STORED), &mut Endless::new()).unwrap(),
-            "1340660f590c82c8"
-        );
-    }
+    // One newline at the end is not part of the passphrase.
+    let (_directory, path) = file_with(&[PASSPHRASE, b"\n"].concat());
+    assert_eq!(
+        open(&path, Some(STORED), &mut Endless::new()).unwrap(),
+        "1340660f590c82c8"
+    );
+    assert_eq!(passphrase(PASSPHRASE).unwrap(), PASSPHRASE);
 }
 
 #[test]
