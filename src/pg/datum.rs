@@ -76,14 +76,19 @@ pub fn varlena_from(content: &[u8]) -> Result<Datum, TooLarge> {
     Ok(datum)
 }
 
-/// A terminated string in the current memory context: what output functions return.
+/// A terminated string in the current memory context: what output functions return. It is an allocation of its own,
+/// because callers (`array_out`) free it.
 pub fn cstring_from(text: &[u8]) -> Result<Datum, TooLarge> {
-    // A varlena's content is a C string too, once terminated; only the header is in front of it.
-    let (datum, out) = new_varlena(text.len() + 1)?;
-    let (content, end) = out.split_at_mut(text.len());
-    content.copy_from_slice(text);
-    end.fill(0);
-    Ok(Datum::from(datum.value() + pg_sys::VARHDRSZ))
+    if text.len() >= MAX_VARLENA {
+        return Err(TooLarge);
+    }
+    // SAFETY: palloc returns that many bytes or raises; all are written.
+    unsafe {
+        let pointer = pg_sys::palloc(text.len() + 1).cast::<u8>();
+        std::ptr::copy_nonoverlapping(text.as_ptr(), pointer, text.len());
+        pointer.add(text.len()).write(0);
+        Ok(Datum::from(pointer))
+    }
 }
 
 /// The bytes of a C string argument, as input functions get it.
