@@ -44,6 +44,8 @@ const EPOCH_SLOTS: usize = 32;
 pub struct SealSite {
     generation: u64,
     role: Oid,
+    /// What was checked. One site can ask for both: `reencrypt_column` over values of both formats.
+    privilege: Option<Privilege>,
     key: Remembered<64>,
     context: Remembered<64>,
     handle: Handle,
@@ -72,7 +74,11 @@ pub fn sealing(
 ) -> Result<Handle, Error> {
     let generation = generation();
     let role = acl::current_user();
-    if site.generation == generation && site.role == role && site.key.is(key_name) && site.context.is(context)
+    if site.generation == generation
+        && site.role == role
+        && site.privilege == Some(privilege)
+        && site.key.is(key_name)
+        && site.context.is(context)
     {
         return Ok(site.handle);
     }
@@ -92,6 +98,7 @@ pub fn sealing(
     *site = SealSite {
         generation,
         role,
+        privilege: Some(privilege),
         handle,
         ..SealSite::default()
     };
