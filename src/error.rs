@@ -5,6 +5,7 @@
 
 use crate::pg::call::{NullArgument, TooLarge};
 use crate::pg::scan::NoSuchTable;
+use crate::pg::typeio::Refused;
 use pg_encrypt_core::compress::CompressionError;
 use pg_encrypt_core::envelope::{AuthenticationFailed, FormatError, SealError};
 use pg_encrypt_core::lifecycle::KeyState;
@@ -34,6 +35,10 @@ pub enum Error {
     },
     WrongType {
         stored: &'static str,
+        wanted: String,
+    },
+    RefusedByType {
+        refused: Refused,
         wanted: String,
     },
     OutOfRange {
@@ -171,6 +176,7 @@ impl Error {
             Self::NotText | Self::NotTextArgument { .. } => ERRCODE_CHARACTER_NOT_IN_REPERTOIRE,
             Self::UnsupportedType { .. } => ERRCODE_FEATURE_NOT_SUPPORTED,
             Self::WrongType { .. } => ERRCODE_DATATYPE_MISMATCH,
+            Self::RefusedByType { refused, .. } => PgSqlErrorCode::from(refused.sqlstate),
             Self::OutOfRange { .. } => ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
             Self::TooLarge | Self::Normalize(_) => ERRCODE_PROGRAM_LIMIT_EXCEEDED,
             Self::AlreadyEncrypted
@@ -234,6 +240,7 @@ impl Error {
             Self::WrongType { stored, wanted } => {
                 format!("value was encrypted as {stored} and can't be read as {wanted}")
             }
+            Self::RefusedByType { wanted, .. } => format!("decrypted value can't be read as {wanted}"),
             Self::OutOfRange { wanted } => format!("decrypted value is out of range for type {wanted}"),
             Self::TooLarge => "value is too large: the result would exceed 1 GB".into(),
             Self::NotHex => "invalid input for type encrypt.ciphertext: not a hexadecimal byte string".into(),
@@ -333,7 +340,9 @@ impl Error {
             Self::AlreadyEncrypted => "To move it to another key, use encrypt.reencrypt_column.".into(),
             Self::NotText => "Use encrypt.decrypt_bytes to read it as bytea.".into(),
             Self::UnsupportedType { .. } => "Cast it to text or another supported type first.".into(),
-            Self::WrongType { .. } => "Use encrypt.decrypt_column for its text form.".into(),
+            Self::WrongType { .. } | Self::RefusedByType { .. } => {
+                "Use encrypt.decrypt_column for its text form.".into()
+            }
             Self::UnknownNormalizer { .. } => "Normalizers are exact, casefold, email and digits.".into(),
             Self::BadBits { .. } => "Use a multiple of 8 from 16 to 256.".into(),
             Self::UnknownPurpose { .. } => "Purposes are column and index.".into(),

@@ -2,18 +2,25 @@
 
 use super::call::Call;
 use pgrx::pg_sys;
+use pgrx::pg_sys::PgTryBuilder;
+use pgrx::pg_sys::panic::CaughtError;
 use std::ffi::CStr;
+use std::panic::AssertUnwindSafe;
 
-/// Settings that change what output functions print, and what they are set to while we print: ISO dates, one time
-/// zone, floats that read back exactly, hex bytea, names with their schema. The same list as pg_dump's and
-/// postgres_fdw's concern.
-const CANONICAL: [(&CStr, &CStr); 6] = [
+/// Settings that change what output functions print or input functions read, and what they are set to meanwhile: ISO
+/// dates, one time zone, floats that read back exactly, hex bytea, names with their schema; NULL in arrays as such, XML
+/// fragments, and money (inside arrays and rows) with the decimals of one locale. pg_dump and postgres_fdw have the same
+/// concern.
+const CANONICAL: [(&CStr, &CStr); 9] = [
     (c"datestyle", c"ISO, YMD"),
     (c"intervalstyle", c"postgres"),
     (c"timezone", c"UTC"),
     (c"extra_float_digits", c"3"),
     (c"bytea_output", c"hex"),
     (c"search_path", c"pg_catalog"),
+    (c"array_nulls", c"on"),
+    (c"xmloption", c"content"),
+    (c"lc_monetary", c"C"),
 ];
 
 /// How the session has its settings while `body` runs: canonical ones for reading and writing stored text.
@@ -51,10 +58,41 @@ pub fn output<'a>(datum: pg_sys::Datum, type_oid: pg_sys::Oid) -> &'a [u8] {
     }
 }
 
+/// A text was no value of the type.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Refused {
+    /// The input function's SQLSTATE, in PostgreSQL's encoding. Not its message, which quotes the text.
+    pub sqlstate: i32,
+}
+
 /// Reads a value from its text form, by the type's input function, domains' constraints included.
 ///
-/// `text` must be valid in the database's encoding and free of NUL bytes.
-pub fn input(text: &[u8], type_oid: pg_sys::Oid) -> pg_sys::Datum {
+/// `text` must be valid in the database's encoding and free of NUL bytes. The error must be raised by the caller: the
+/// transaction can't go on.
+pub fn input(text: &[u8], type_oid: pg_sys::Oid) -> Result<pg_sys::Datum, Refused> {
+    PgTryBuilder::new(AssertUnwindSafe(|| Ok(input_or_raise(text, type_oid))))
+        .catch_others(|error| match &error {
+            CaughtError::PostgresError(report) if quotes_input(report.sql_error_code() as i32) => {
+                Err(Refused {
+                    sqlstate: report.sql_error_code() as i32,
+                })
+            }
+            _ => error.rethrow(),
+        })
+        .execute()
+}
+
+/// Whether errors of this SQLSTATE's class tell what was read: 22, data exception, and 42, where names and expressions
+/// are looked up (regclass, tsquery). Others, such as a domain's violated constraint or a cancelled statement, do not.
+fn quotes_input(sqlstate: i32) -> bool {
+    // The first two of five characters, six bits each.
+    const fn class(first: i32, second: i32) -> i32 {
+        first | second << 6
+    }
+    [class(2, 2), class(4, 2)].contains(&(sqlstate & 0xfff))
+}
+
+fn input_or_raise(text: &[u8], type_oid: pg_sys::Oid) -> pg_sys::Datum {
     // SAFETY: a terminated copy in the current context, which the value may point into.
     unsafe {
         let copy = pg_sys::pnstrdup(text.as_ptr().cast(), text.len() as pg_sys::Size);
