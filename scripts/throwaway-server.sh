@@ -19,7 +19,7 @@ start_server() {
     # Settings of the caller's own server must not leak in.
     local variable
     for variable in "${!PG@}"; do
-        case $variable in PG | PG_ENCRYPT_*) ;; *) unset "$variable" ;; esac
+        case $variable in PG | PG_ENCRYPT_* | PGOPTIONS) ;; *) unset "$variable" ;; esac
     done
     export PGHOST=$server_directory PGPORT=5432 PGUSER=postgres PGDATABASE=postgres
 
@@ -52,4 +52,15 @@ discard_server() {
 server_has_not_crashed() {
     ! grep -E 'PANIC:|TRAP:|terminated by signal|terminated abnormally|WARNING:  .*(leaked|reference leak)' \
         "$server_directory/server.log"
+}
+
+# use_root_key_file: makes a root key file beside the data directory and tells the server about it. Before the first key.
+use_root_key_file() {
+    local file=$server_directory/root.key
+    # shellcheck disable=SC2016 # $1 is the inner shell's
+    as_server_user sh -c 'umask 077 && od --address-radix=n --read-bytes=32 --format=x1 /dev/urandom | tr -d " \n" >"$1"' \
+        sh "$file"
+    printf "pg_encrypt.root_key = 'file:%s'\n" "$file" |
+        as_server_user tee -a "$server_directory/data/postgresql.conf" >/dev/null
+    as_server_user "$server_bin/pg_ctl" reload --silent --pgdata="$server_directory/data"
 }
