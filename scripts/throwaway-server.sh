@@ -19,7 +19,7 @@ start_server() {
     # Settings of the caller's own server must not leak in.
     local variable
     for variable in "${!PG@}"; do
-        case $variable in PG | PG_ENCRYPT_* | PGOPTIONS) ;; *) unset "$variable" ;; esac
+        case $variable in PG | PG_ENCRYPT_*) ;; *) unset "$variable" ;; esac
     done
     export PGHOST=$server_directory PGPORT=5432 PGUSER=postgres PGDATABASE=postgres
 
