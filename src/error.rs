@@ -12,6 +12,7 @@ use pg_encrypt_core::lifecycle::KeyState;
 use pg_encrypt_core::normalize::NormalizeError;
 use pg_encrypt_core::random::RandomError;
 use pg_encrypt_core::token::TokenLengthMismatch;
+use pg_encrypt_core::typed::TypedError;
 use pg_encrypt_providers::{CreateKeyError, LocationError, ParametersError, ProviderError};
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{self, *};
 use pgrx::pg_sys::panic::ErrorReport;
@@ -35,6 +36,10 @@ pub enum Error {
     },
     WrongType {
         stored: &'static str,
+        wanted: String,
+    },
+    InvalidInput {
+        refused: Refused,
         wanted: String,
     },
     RefusedByType {
@@ -143,6 +148,26 @@ pub enum Error {
     },
     KeyIdsExhausted,
 
+    // Encrypted types
+    Typed(TypedError),
+    NoSuchTypeRef { type_ref: i32 },
+    NotAnEncryptedType { type_name: String },
+    NoDomain { function: u32 },
+    OtherType { type_name: String },
+    NotSearchable,
+    NoTypePrivilege { schema: String, role: String },
+    BadTypeName { name: String },
+    TypeExists { name: String },
+    NoSuchSchema { name: String },
+    BadTemplate { placeholder: String },
+    BaseNotSupported { type_name: String },
+    NotSearchableBase { type_name: String, why: &'static str },
+    LowEntropy { type_name: String },
+    NormalizerNeedsText,
+    TypeInUse { type_name: String, by: String },
+    IndexKeyInUse { key_id: i32, types: i64 },
+    TypeImmutable { type_ref: i32 },
+
     // Root key
     RootLocation(LocationError),
     Root(ProviderError),
@@ -169,14 +194,14 @@ pub enum Error {
 impl Error {
     fn code(&self) -> PgSqlErrorCode {
         match self {
-            Self::Format(_) | Self::NotHex => ERRCODE_INVALID_BINARY_REPRESENTATION,
+            Self::Format(_) | Self::Typed(_) | Self::NotHex => ERRCODE_INVALID_BINARY_REPRESENTATION,
             Self::AuthenticationFailed | Self::Compression(_) => {
                 ERRCODE_EXTERNAL_ROUTINE_INVOCATION_EXCEPTION
             }
             Self::NotText | Self::NotTextArgument { .. } => ERRCODE_CHARACTER_NOT_IN_REPERTOIRE,
             Self::UnsupportedType { .. } => ERRCODE_FEATURE_NOT_SUPPORTED,
             Self::WrongType { .. } => ERRCODE_DATATYPE_MISMATCH,
-            Self::RefusedByType { refused, .. } => PgSqlErrorCode::from(refused.sqlstate),
+            Self::RefusedByType { refused, .. } | Self::InvalidInput { refused, .. } => PgSqlErrorCode::from(refused.sqlstate),
             Self::OutOfRange { .. } => ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
             Self::TooLarge | Self::Normalize(_) => ERRCODE_PROGRAM_LIMIT_EXCEEDED,
             Self::AlreadyEncrypted
@@ -187,7 +212,21 @@ impl Error {
             | Self::BadKeyName
             | Self::BadRotationPeriod
             | Self::Confirmation { .. }
+            | Self::OtherType { .. }
+            | Self::LowEntropy { .. }
+            | Self::NormalizerNeedsText
             | Self::RootLocation(_) => ERRCODE_INVALID_PARAMETER_VALUE,
+            Self::NoSuchTypeRef { .. } | Self::NotAnEncryptedType { .. } => ERRCODE_UNDEFINED_OBJECT,
+            Self::BadTypeName { .. } => ERRCODE_INVALID_NAME,
+            Self::NoTypePrivilege { .. } => ERRCODE_INSUFFICIENT_PRIVILEGE,
+            Self::TypeExists { .. } => ERRCODE_DUPLICATE_OBJECT,
+            Self::BaseNotSupported { .. } | Self::NotSearchableBase { .. } | Self::NotSearchable => {
+                ERRCODE_FEATURE_NOT_SUPPORTED
+            }
+            Self::TypeInUse { .. } => ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
+            Self::IndexKeyInUse { .. } | Self::TypeImmutable { .. } => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            Self::NoSuchSchema { .. } => ERRCODE_INVALID_SCHEMA_NAME,
+            Self::NoDomain { .. } | Self::BadTemplate { .. } => ERRCODE_INTERNAL_ERROR,
             Self::Null { .. } => ERRCODE_NULL_VALUE_NOT_ALLOWED,
             Self::NoSuchKey { .. }
             | Self::NoSuchKeyId { .. }
@@ -240,6 +279,7 @@ impl Error {
             Self::WrongType { stored, wanted } => {
                 format!("value was encrypted as {stored} and can't be read as {wanted}")
             }
+            Self::InvalidInput { wanted, .. } => format!("invalid input for type {wanted}"),
             Self::RefusedByType { wanted, .. } => format!("decrypted value can't be read as {wanted}"),
             Self::OutOfRange { wanted } => format!("decrypted value is out of range for type {wanted}"),
             Self::TooLarge => "value is too large: the result would exceed 1 GB".into(),
@@ -313,6 +353,38 @@ impl Error {
             }
             Self::KeyIdsExhausted => "could not find an unused key id".into(),
             Self::RootLocation(error) => error.to_string(),
+            Self::Typed(error) => error.to_string(),
+            Self::NoSuchTypeRef { type_ref } => {
+                format!("encrypted type with number {type_ref} does not exist in this database")
+            }
+            Self::NotAnEncryptedType { type_name } => format!("type {type_name} is not an encrypted type"),
+            Self::NoDomain { function } => format!("function with OID {function} belongs to no encrypted type"),
+            Self::OtherType { type_name } => {
+                format!("value belongs to another encrypted type than {type_name}")
+            }
+            Self::NotSearchable => "encrypted type is not searchable".into(),
+            Self::NoTypePrivilege { schema, role } => {
+                format!("role \"{role}\" has no create privilege for schema \"{schema}\"")
+            }
+            Self::BadTypeName { name } => format!("\"{name}\" is not a usable name for an encrypted type"),
+            Self::NoSuchSchema { name } => format!("schema \"{name}\" does not exist"),
+            Self::BadTemplate { placeholder } => format!("template has no value for \"{placeholder}\""),
+            Self::TypeExists { name } => format!("type {name} already exists"),
+            Self::BaseNotSupported { type_name } => {
+                format!("type {type_name} can't be the base of an encrypted type")
+            }
+            Self::NotSearchableBase { type_name, why } => {
+                format!("an encrypted type over {type_name} can't be searchable: {why}")
+            }
+            Self::LowEntropy { type_name } => format!(
+                "a searchable type over {type_name} would show the distribution of its few values"
+            ),
+            Self::NormalizerNeedsText => "only types over text can have a normalizer other than exact".into(),
+            Self::TypeInUse { type_name, by } => format!("type {type_name} is used by {by}"),
+            Self::TypeImmutable { type_ref } => format!("encrypted type with number {type_ref} can't change"),
+            Self::IndexKeyInUse { key_id, types } => {
+                format!("key with id {key_id} can't be retired: {types} searchable types use it")
+            }
             Self::Root(error) => error.to_string(),
             Self::CreateRoot(error) => error.to_string(),
             Self::RootParameters(error) => error.to_string(),
@@ -376,6 +448,22 @@ impl Error {
                 literal(name),
                 literal(&pgrx::spi::quote_identifier(role))
             ),
+            Self::NoSuchTypeRef { .. } => {
+                "The value comes from another database. Restore encrypt.types with the data.".into()
+            }
+            Self::OtherType { .. } => "Decrypt it by a cast to the base type first.".into(),
+            Self::BadTypeName { .. } => {
+                "Use name or schema.name, with at most 40 bytes in the name.".into()
+            }
+            Self::BaseNotSupported { .. } => {
+                "Bases are text, bytea, integer, bigint, numeric, date, timestamptz, uuid, jsonb and boolean.".into()
+            }
+            Self::LowEntropy { .. } => {
+                "Leave it unsearchable, or pass accept_leakage => true if that may be known.".into()
+            }
+            Self::IndexKeyInUse { .. } => {
+                "Move their columns to successor types, or keep the key: it goes on serving them.".into()
+            }
             Self::RootLocation(error) => sentence(error.hint()),
             Self::Root(error) => sentence(&error.hint()?),
             Self::CreateRoot(error) => sentence(&error.hint()),
@@ -444,6 +532,7 @@ from! {
     SealError => Seal,
     NormalizeError => Normalize,
     TokenLengthMismatch => TokenLength,
+    TypedError => Typed,
     RandomError => Random,
     SpiError => Spi,
 }

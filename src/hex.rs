@@ -1,5 +1,7 @@
 //! Bytes as text, in bytea's hex form.
 
+use pg_encrypt_core::typed::TypedValue;
+
 /// Reads `\\x` and pairs of digits, white space between pairs allowed, as bytea's input does. `None` for anything else.
 pub fn decode(text: &[u8]) -> Option<Vec<u8>> {
     let mut rest = text.strip_prefix(b"\\x")?;
@@ -16,6 +18,15 @@ pub fn decode(text: &[u8]) -> Option<Vec<u8>> {
             [_] => return None,
         }
     }
+}
+
+/// Reads the hex form of a value of an encrypted type; `None` if the text is anything else, such as a plaintext that
+/// happens to begin alike.
+pub fn decode_typed(text: &[u8]) -> Option<Vec<u8>> {
+    if !text.starts_with(b"\\xe3") {
+        return None;
+    }
+    decode(text).filter(|bytes| TypedValue::parse(bytes).is_ok())
 }
 
 /// Writes `\\x` and pairs of digits.

@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! api        what SQL calls: parse, call, return
+//! types      encrypted types: sealing, opening, comparing, making them
 //! keyring    keys of this backend: resolved, unwrapped, cached, used
 //! catalog    our own tables as typed rows, and all fixed SQL
 //! pg         PostgreSQL's C interface; all unsafe code; no business words
@@ -18,6 +19,7 @@ mod guc;
 mod hex;
 mod keyring;
 mod plaintext;
+mod types;
 #[macro_use]
 mod pg;
 

@@ -142,6 +142,11 @@ impl Codec {
         })
     }
 
+    /// Whether a varlena of the decrypted bytes is the datum.
+    pub fn is_plain_text(&self) -> bool {
+        self.code == TypeCode::Text && self.form == Form::Content && !self.is_domain()
+    }
+
     fn is_domain(&self) -> bool {
         typeio::base_type(self.type_oid) != self.type_oid
     }

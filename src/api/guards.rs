@@ -25,6 +25,14 @@ sql_function! {
 }
 
 sql_function! {
+    /// Before an update of `encrypt.types`: a type never becomes another one.
+    fn guard_type(call) {
+        let trigger = Trigger::of(call).ok_or(Error::NotATrigger)?;
+        Err(Error::TypeImmutable { type_ref: trigger.old().int4(1) })
+    }
+}
+
+sql_function! {
     /// After a change of keys or grants: makes every session look again.
     fn announce_change(call) {
         let trigger = Trigger::of(call).ok_or(Error::NotATrigger)?;

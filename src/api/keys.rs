@@ -7,6 +7,7 @@ use crate::pg::datum::interval_from;
 use crate::pg::wait::LatchPatience;
 use crate::pg::{acl, encoding, xact};
 use crate::sql_function;
+use crate::{catalog, types};
 use pg_encrypt_core::key::{DataKey, KeyId, Purpose};
 use pg_encrypt_core::lifecycle::KeyState;
 use pg_encrypt_providers::RootKeyProvider;
@@ -38,6 +39,7 @@ sql_function! {
             let key_id = add_version(&*root, &name, purpose, 1, Some(rotation_period), description.as_deref())?;
             column_key.get_or_insert(key_id);
         }
+        types::ddl::register_builtins(&name)?;
         Ok(column_key.map(|key_id| key_id.get().into()))
     }
 }
@@ -84,6 +86,10 @@ sql_function! {
             KeyState::Rotating => {}
             KeyState::Active => return Err(wrong_state(row, "rotating", "Rotate the key first.")),
             KeyState::Retired => return Ok(Some(Datum::from(0usize))),
+        }
+        match catalog::types::count_by_index_key(row.key_id)? {
+            0 => {}
+            types => return Err(Error::IndexKeyInUse { key_id: row.key_id.get(), types }),
         }
         prove_unused(&row)?;
         // What the wait could have let happen: the state is compared again by the update.

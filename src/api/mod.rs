@@ -7,6 +7,9 @@
 //! | [`search`] | `blind_index`, `blind_index_all` |
 //! | [`keys`] | `create_key` to `destroy_key` |
 //! | [`grants`] | `grant_key`, `revoke_key`, `has_key_privilege` |
+//! | [`types`] | `create_type`, `drop_type`, ANALYZE |
+//! | [`type_io`] | input, output and casts of encrypted types |
+//! | [`type_operators`] | their operators, comparators and hashes |
 //! | [`guards`] | triggers on our own tables |
 
 mod ciphertext;
@@ -14,4 +17,7 @@ mod grants;
 mod guards;
 mod keys;
 mod search;
+mod type_io;
+mod type_operators;
+mod types;
 mod values;

@@ -82,7 +82,7 @@ impl<'a> Request<'a> {
 }
 
 #[inline]
-fn parse_normalizer(name: &[u8]) -> Result<Normalizer, Error> {
+pub(super) fn parse_normalizer(name: &[u8]) -> Result<Normalizer, Error> {
     std::str::from_utf8(name)
         .ok()
         .and_then(|name| name.parse().ok())

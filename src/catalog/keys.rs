@@ -29,7 +29,6 @@ pub mod column {
     pub const WRAPPED_KEY: usize = 6;
     pub const CHECK_VALUE: usize = 7;
     pub const ROOT_ID: usize = 8;
-    pub const ROTATION_PERIOD: usize = 9;
     pub const CREATED_AT: usize = 11;
     pub const CREATED_BY: usize = 12;
     pub const DESTROYED_AT: usize = 15;

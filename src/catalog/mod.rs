@@ -3,6 +3,7 @@
 pub mod grants;
 pub mod keys;
 pub mod root_parameters;
+pub mod types;
 
 use std::ffi::CStr;
 

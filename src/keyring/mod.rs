@@ -22,8 +22,8 @@ pub mod root;
 pub mod tokens;
 pub mod values;
 
-pub use privileges::has_privilege;
-pub use resolve::name_of;
+pub use privileges::{has_own_privilege, has_privilege};
+pub use resolve::{active_index_key, name_of};
 
 use crate::error::Error;
 use crate::guc;

@@ -17,6 +17,15 @@ pub fn has_privilege(role: Oid, key_name: &[u8], privilege: Privilege) -> Result
         .any(|grantee| *grantee == Oid::INVALID || acl::has_privileges_of(role, *grantee)))
 }
 
+/// As [`has_privilege`], but being a superuser is not enough: the role, or one that it is a member of, was granted it.
+pub fn has_own_privilege(role: Oid, key_name: &[u8], privilege: Privilege) -> Result<bool, Error> {
+    if !acl::is_superuser(role) {
+        return has_privilege(role, key_name, privilege);
+    }
+    let grantees = grants::grantees(key_name, privilege)?;
+    Ok(grantees.iter().any(|grantee| acl::is_member_of(role, *grantee)))
+}
+
 /// As [`has_privilege`], or the error with the statement that grants it.
 pub fn require(role: Oid, key_name: &str, privilege: Privilege) -> Result<(), Error> {
     match has_privilege(role, key_name.as_bytes(), privilege)? {

@@ -39,6 +39,8 @@ pub(super) enum Wanted {
     Open { key_id: KeyId },
     /// The active index key of that name, or all that search finds.
     Tokens { name: Box<[u8]>, all: bool },
+    /// The index key that a searchable type was made with, for a role with a privilege for the type's key.
+    PinnedTokens { key_id: KeyId, name: Box<[u8]>, privilege: Privilege },
 }
 
 #[derive(Clone)]
@@ -85,26 +87,23 @@ fn rows_for(request: &Request) -> Result<(Vec<KeyRow>, bool), Error> {
             Ok((vec![row], true))
         }
         Wanted::Open { key_id } => {
-            let row = keys::by_id(*key_id)?.ok_or(Error::NoSuchKeyId { key_id: key_id.get() })?;
-            if row.purpose != Purpose::Column {
-                return Err(Error::KeyWrongPurpose {
-                    key_id: key_id.get(),
-                    is: row.purpose.as_str(),
-                    wanted: Purpose::Column.as_str(),
-                });
-            }
+            let row = by_id(*key_id, Purpose::Column)?;
             privileges::require(request.role, &row.name, Privilege::Decrypt)?;
             if row.wrapped.is_some() && !row.state.permits(KeyUse::Decrypt, guc::allow_retired_keys()) {
-                return Err(Error::KeyNotUsable {
-                    name: row.name,
-                    key_id: key_id.get(),
-                    state: row.state,
-                    doing: "decrypt",
-                });
+                return Err(not_usable(row, "decrypt"));
             }
             // A setting can take the permission for retired keys away within the generation: ask each time.
             let lasting = row.state != KeyState::Retired;
             Ok((vec![row], lasting))
+        }
+        Wanted::PinnedTokens { key_id, name, privilege } => {
+            let row = by_id(*key_id, Purpose::Index)?;
+            // The grant is for the key that the type names; the index key has the same name by construction.
+            privileges::require(request.role, &String::from_utf8_lossy(name), *privilege)?;
+            match row.state {
+                KeyState::Active | KeyState::Rotating => Ok((vec![row], true)),
+                KeyState::Retired => Err(not_usable(row, "search")),
+            }
         }
         Wanted::Tokens { name, all } => {
             let rows = match all {
@@ -119,8 +118,25 @@ fn rows_for(request: &Request) -> Result<(Vec<KeyRow>, bool), Error> {
     }
 }
 
+/// The key with an id, of the wanted purpose.
+fn by_id(key_id: KeyId, wanted: Purpose) -> Result<KeyRow, Error> {
+    let row = keys::by_id(key_id)?.ok_or(Error::NoSuchKeyId { key_id: key_id.get() })?;
+    match row.purpose == wanted {
+        true => Ok(row),
+        false => Err(Error::KeyWrongPurpose {
+            key_id: key_id.get(),
+            is: row.purpose.as_str(),
+            wanted: wanted.as_str(),
+        }),
+    }
+}
+
+fn not_usable(row: KeyRow, doing: &'static str) -> Error {
+    Error::KeyNotUsable { name: row.name, key_id: row.key_id.get(), state: row.state, doing }
+}
+
 /// The active version of a key.
-pub(super) fn active(name: &[u8], purpose: Purpose) -> Result<KeyRow, Error> {
+fn active(name: &[u8], purpose: Purpose) -> Result<KeyRow, Error> {
     let versions = keys::by_name(name)?;
     let display = || String::from_utf8_lossy(name).into_owned();
     if versions.is_empty() {
@@ -161,4 +177,9 @@ pub fn name_of(key_id: KeyId) -> Result<String, Error> {
     Ok(keys::by_id(key_id)?
         .ok_or(Error::NoSuchKeyId { key_id: key_id.get() })?
         .name)
+}
+
+/// The active index key of a name: what a new searchable type makes its tokens with.
+pub fn active_index_key(name: &str) -> Result<KeyId, Error> {
+    Ok(active(name.as_bytes(), Purpose::Index)?.key_id)
 }

@@ -2,10 +2,12 @@
 
 use super::resolve::{Derivation, Request, SubkeyKind, Wanted, loaded, resolve};
 use super::{Handle, Keyring, generation, secret, with};
+use crate::catalog::grants::Privilege;
 use crate::catalog::keys::KeyRow;
 use crate::error::Error;
 use crate::pg::acl;
 use crate::pg::site::{Remembered, Site};
+use pg_encrypt_core::key::KeyId;
 use pg_encrypt_core::normalize::Normalizer;
 use pg_encrypt_core::token::{IndexKey, IndexKind, TokenBits};
 use pgrx::pg_sys::Oid;
@@ -53,6 +55,37 @@ pub fn active(site: &mut TokenSite, key_name: &[u8], context: &[u8]) -> Result<H
 pub fn all(key_name: &[u8], context: &[u8]) -> Result<Box<[Handle]>, Error> {
     generation();
     ask(acl::current_user(), key_name, context, true)
+}
+
+/// What a call site that makes tokens under one index key remembers.
+#[derive(Default)]
+pub struct PinnedSite {
+    generation: u64,
+    role: Oid,
+    key_id: Option<KeyId>,
+    handle: Handle,
+}
+
+/// One index key by its id, whatever version is active: a searchable type keeps the key it was made with. The current
+/// role needs `privilege` for the key named `key_name`. A call site asks for one privilege and context only.
+#[inline]
+pub fn pinned(
+    site: &mut PinnedSite,
+    key_id: KeyId,
+    key_name: &[u8],
+    context: &[u8],
+    privilege: Privilege,
+) -> Result<Handle, Error> {
+    let generation = generation();
+    let role = acl::current_user();
+    if site.generation == generation && site.role == role && site.key_id == Some(key_id) {
+        return Ok(site.handle);
+    }
+    let what = Wanted::PinnedTokens { key_id, name: key_name.into(), privilege };
+    let answer = resolve(Request { role, what, context: context.into() }, derive_equality)?;
+    let handle = answer.handles.first().copied().ok_or(Error::KeyChanged)?;
+    *site = PinnedSite { generation, role, key_id: Some(key_id), handle };
+    Ok(handle)
 }
 
 /// Writes the token of a normalised value into `out`, which is as long as `bits` say.

@@ -36,11 +36,30 @@ pub fn has_privileges_of(member: Oid, role: Oid) -> bool {
     unsafe { pg_sys::has_privs_of_role(member, role) }
 }
 
+/// Whether `member` is `role` or was made a member of it, superuser or not. Nobody is a member of PUBLIC (0).
+pub fn is_member_of(member: Oid, role: Oid) -> bool {
+    // SAFETY: catalog lookups only.
+    role != pg_sys::InvalidOid && unsafe { pg_sys::is_member_of_role_nosuper(member, role) }
+}
+
 /// The name of a role; `None` when it was dropped.
 pub fn role_name(role: Oid) -> Option<String> {
     // SAFETY: with `noerr`, returns a palloc'd C string or null.
     unsafe {
         let name = pg_sys::GetUserNameFromId(role, true);
         (!name.is_null()).then(|| std::ffi::CStr::from_ptr(name).to_string_lossy().into_owned())
+    }
+}
+
+/// Whether `role` may create objects in a schema.
+pub fn may_create_in(role: Oid, schema: Oid) -> bool {
+    let create = pg_sys::ACL_CREATE as pg_sys::AclMode;
+    // SAFETY: catalog lookups only.
+    unsafe {
+        #[cfg(feature = "pg15")]
+        let result = pg_sys::pg_namespace_aclcheck(schema, role, create);
+        #[cfg(not(feature = "pg15"))]
+        let result = pg_sys::object_aclcheck(pg_sys::NamespaceRelationId, schema, role, create);
+        result == pg_sys::AclResult::ACLCHECK_OK
     }
 }

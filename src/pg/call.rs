@@ -114,6 +114,11 @@ impl<'call> Call<'call> {
         }
     }
 
+    /// Checks that an argument of any type is not NULL.
+    pub fn required_any(&self, n: usize, name: &'static str) -> Result<pg_sys::Datum, NullArgument> {
+        self.datum(n).ok_or(NullArgument(name))
+    }
+
     /// An argument of type integer; 0 for NULL.
     #[inline]
     pub fn int4(&self, n: usize) -> i32 {
@@ -133,6 +138,25 @@ impl<'call> Call<'call> {
     pub fn argument_type(&self, n: usize) -> pg_sys::Oid {
         // SAFETY: flinfo is valid for the call.
         unsafe { pg_sys::get_fn_expr_argtype((*self.fcinfo).flinfo, n as i32) }
+    }
+
+    /// Whether a boolean argument is true; false for NULL.
+    pub fn bool(&self, n: usize) -> bool {
+        self.datum(n).is_some_and(|datum| datum.value() & 0xff != 0)
+    }
+
+    /// The collation of the call; invalid if it has none.
+    #[inline]
+    pub fn collation(&self) -> pg_sys::Oid {
+        // SAFETY: fcinfo is valid for the call.
+        unsafe { (*self.fcinfo).fncollation }
+    }
+
+    /// The OID of the function that is called, which tells functions apart that share a symbol.
+    #[inline]
+    pub fn function(&self) -> pg_sys::Oid {
+        // SAFETY: flinfo is valid for the call.
+        unsafe { (*(*self.fcinfo).flinfo).fn_oid }
     }
 
     /// What this call site remembers between calls. One type per function.

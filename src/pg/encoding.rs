@@ -57,3 +57,17 @@ pub fn check_text(bytes: &[u8]) -> Result<(), NotText> {
 pub fn is_utf8_database() -> bool {
     database_encoding() == UTF8
 }
+
+/// A text datum in the database's encoding. Raises where the encoding lacks a character.
+pub fn text_from_utf8(text: &str) -> pg_sys::Datum {
+    // SAFETY: returns the input itself or a palloc'd, terminated copy.
+    unsafe {
+        let input = text.as_ptr().cast_mut().cast::<core::ffi::c_char>();
+        let output = pg_sys::pg_any_to_server(input, text.len() as i32, UTF8);
+        let datum = match std::ptr::eq(output, input) {
+            true => pg_sys::cstring_to_text_with_len(input, text.len() as i32),
+            false => pg_sys::cstring_to_text(output),
+        };
+        pg_sys::Datum::from(datum)
+    }
+}

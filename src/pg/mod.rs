@@ -6,10 +6,14 @@
 //! | [`call`] | how does SQL call a Rust function, read its arguments, return a value? |
 //! | [`site`] | what may a call remember for the next call from the same place in the same plan? |
 //! | [`inval`] | when did something that we cached change? when did a transaction end? |
+//! | [`proc`] | what does the catalog say about a function? |
 //! | [`scan`] | how are our own tables read without SQL, snapshots of old statements, or privileges of the caller? |
+//! | [`scratch`] | memory for the length of one comparison |
 //! | [`sql`] | how are fixed statements run through SPI? |
 //! | [`acl`] | who is asking, and whose privileges has that role? |
+//! | [`analyze`] | statistics of a type's own |
 //! | [`array`] | arrays as arguments and results |
+//! | [`compare`] | a type's own order, equality and hash |
 //! | [`datum`] | what is in a datum, how is one made? |
 //! | [`encoding`] | text in the database's encoding, and in UTF-8 |
 //! | [`typeio`] | any type's canonical text form and back |
@@ -19,13 +23,17 @@
 //! | [`xact`] | waiting for other transactions |
 
 pub mod acl;
+pub mod analyze;
 pub mod array;
 #[macro_use]
 pub mod call;
+pub mod compare;
 pub mod datum;
 pub mod encoding;
 pub mod inval;
+pub mod proc;
 pub mod scan;
+pub mod scratch;
 pub mod secret;
 pub mod server;
 pub mod site;
@@ -51,7 +59,9 @@ pub(crate) unsafe fn tuple_attribute(
         }
         #[cfg(feature = "pg18")]
         {
-            pgrx::pg_sys::TupleDescAttr(descriptor, n as i32)
+            // TupleDescAttr() is an inline function: the attributes follow the array of their compact forms.
+            let attributes = (*descriptor).compact_attrs.as_ptr().add((*descriptor).natts as usize);
+            attributes.cast::<pgrx::pg_sys::FormData_pg_attribute>().add(n)
         }
     }
 }

@@ -21,6 +21,7 @@ pub struct IndexedTable {
 /// An equality on the n-th column of the index.
 pub enum Equals<'a> {
     Int4(i32),
+    Oid(pg_sys::Oid),
     /// Text of an index column with collation "C".
     Text(&'a [u8]),
 }
@@ -47,6 +48,14 @@ pub fn relation_oid(schema: &CStr, table: &CStr) -> Option<pg_sys::Oid> {
     }
 }
 
+/// The OID of a schema.
+pub fn schema_oid(name: &str) -> Option<pg_sys::Oid> {
+    let name = std::ffi::CString::new(name).ok()?;
+    // SAFETY: a catalog lookup with a terminated name.
+    let oid = unsafe { pg_sys::get_namespace_oid(name.as_ptr(), true) };
+    (oid != pg_sys::InvalidOid).then_some(oid)
+}
+
 /// All rows that match, read by `read`. The table's changes start a new generation from now on.
 pub fn rows<T>(
     source: &IndexedTable,
@@ -69,6 +78,7 @@ pub fn rows<T>(
             let mut key = pg_sys::ScanKeyData::default();
             let (procedure, argument) = match equals {
                 Equals::Int4(value) => (pg_sys::F_INT4EQ, pg_sys::Datum::from(*value)),
+                Equals::Oid(value) => (pg_sys::F_OIDEQ, pg_sys::Datum::from(*value)),
                 Equals::Text(value) => (pg_sys::F_TEXTEQ, text_datum(value)),
             };
             pg_sys::ScanKeyInit(
@@ -135,9 +145,7 @@ impl Row {
 
     /// The 16 bytes of a uuid.
     pub fn uuid(&self, column: usize) -> Option<[u8; 16]> {
-        // SAFETY: a uuid is passed as a pointer to 16 bytes.
-        self.datum(column)
-            .map(|datum| unsafe { *datum.cast_mut_ptr::<[u8; 16]>() })
+        self.datum(column).map(uuid_bytes)
     }
 
     /// A text or bytea column.

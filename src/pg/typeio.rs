@@ -4,7 +4,7 @@ use super::call::Call;
 use pgrx::pg_sys;
 use pgrx::pg_sys::PgTryBuilder;
 use pgrx::pg_sys::panic::CaughtError;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::panic::AssertUnwindSafe;
 
 /// Settings that change what output functions print or input functions read, and what they are set to meanwhile: ISO
@@ -72,11 +72,9 @@ pub struct Refused {
 pub fn input(text: &[u8], type_oid: pg_sys::Oid) -> Result<pg_sys::Datum, Refused> {
     PgTryBuilder::new(AssertUnwindSafe(|| Ok(input_or_raise(text, type_oid))))
         .catch_others(|error| match &error {
-            CaughtError::PostgresError(report) if quotes_input(report.sql_error_code() as i32) => {
-                Err(Refused {
-                    sqlstate: report.sql_error_code() as i32,
-                })
-            }
+            CaughtError::PostgresError(report) if quotes_input(report.sql_error_code() as i32) => Err(Refused {
+                sqlstate: report.sql_error_code() as i32,
+            }),
             _ => error.rethrow(),
         })
         .execute()
@@ -131,9 +129,19 @@ pub fn polymorphic_argument(call: &Call<'_>, n: usize) -> Option<pg_sys::Oid> {
 
 /// The OID of a type by schema and name.
 pub fn type_oid(schema: &CStr, name: &CStr) -> Option<pg_sys::Oid> {
-    // SAFETY: catalog lookups with terminated names.
+    // SAFETY: a catalog lookup with a terminated name.
+    let namespace = unsafe { pg_sys::get_namespace_oid(schema.as_ptr(), true) };
+    find_type(namespace, name)
+}
+
+/// The OID of a type in a schema.
+pub fn type_oid_in(namespace: pg_sys::Oid, name: &str) -> Option<pg_sys::Oid> {
+    find_type(namespace, &CString::new(name).ok()?)
+}
+
+fn find_type(namespace: pg_sys::Oid, name: &CStr) -> Option<pg_sys::Oid> {
+    // SAFETY: a catalog lookup with a terminated name.
     let oid = unsafe {
-        let namespace = pg_sys::get_namespace_oid(schema.as_ptr(), true);
         pg_sys::GetSysCacheOid(
             pg_sys::SysCacheIdentifier::TYPENAMENSP as i32,
             pg_sys::Anum_pg_type_oid as pg_sys::AttrNumber,
@@ -144,4 +152,49 @@ pub fn type_oid(schema: &CStr, name: &CStr) -> Option<pg_sys::Oid> {
         )
     };
     (oid != pg_sys::InvalidOid).then_some(oid)
+}
+
+/// Converts a value as an assignment to another type would: by the cast there is, else through the text form.
+pub fn convert(datum: pg_sys::Datum, from: pg_sys::Oid, to: pg_sys::Oid) -> Result<pg_sys::Datum, Refused> {
+    // SAFETY: looks up the cast that assignment would use; all built-in ones are functions of one argument.
+    unsafe {
+        let mut function = pg_sys::InvalidOid;
+        let path = pg_sys::find_coercion_pathway(
+            to,
+            from,
+            pg_sys::CoercionContext::COERCION_ASSIGNMENT,
+            &mut function,
+        );
+        match path {
+            pg_sys::CoercionPathType::COERCION_PATH_RELABELTYPE => Ok(datum),
+            pg_sys::CoercionPathType::COERCION_PATH_FUNC => {
+                Ok(pg_sys::OidFunctionCall1Coll(function, pg_sys::InvalidOid, datum))
+            }
+            _ => input(output(datum, from), to),
+        }
+    }
+}
+
+/// Reads a value from a binary message by the type's receive function.
+pub fn receive(message: &[u8], type_oid: pg_sys::Oid) -> pg_sys::Datum {
+    // SAFETY: a StringInfo over a terminated copy; the receive function must consume all of it, which the caller of
+    // ours checks through its own message, so we check it here.
+    unsafe {
+        let (mut function, mut io_parameter) = (pg_sys::InvalidOid, pg_sys::InvalidOid);
+        pg_sys::getTypeBinaryInputInfo(type_oid, &mut function, &mut io_parameter);
+        let mut buffer = pg_sys::StringInfoData::default();
+        pg_sys::initStringInfo(&mut buffer);
+        pg_sys::appendBinaryStringInfo(&mut buffer, message.as_ptr().cast(), message.len() as i32);
+        pg_sys::OidReceiveFunctionCall(function, &mut buffer, io_parameter, -1)
+    }
+}
+
+/// A value in its type's binary form, as a bytea.
+pub fn send(datum: pg_sys::Datum, type_oid: pg_sys::Oid) -> pg_sys::Datum {
+    // SAFETY: datum is of that type; the result is a palloc'd bytea.
+    unsafe {
+        let (mut function, mut is_varlena) = (pg_sys::InvalidOid, false);
+        pg_sys::getTypeBinaryOutputInfo(type_oid, &mut function, &mut is_varlena);
+        pg_sys::Datum::from(pg_sys::OidSendFunctionCall(function, datum))
+    }
 }

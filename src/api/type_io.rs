@@ -1,0 +1,219 @@
+//! Input, output and casts of encrypted types.
+
+use crate::error::Error;
+use crate::hex;
+use crate::pg::call::Call;
+use crate::pg::datum::{cstring_bytes, cstring_from, message_bytes, varlena_bytes, varlena_from};
+use crate::pg::site::Site;
+use crate::pg::typeio::{self, Refused};
+use crate::plaintext;
+use crate::sql_function;
+use crate::types::domain::{self, Domain};
+use crate::types::reveal::{Revealing, is_revealed};
+use crate::types::value::{self, Opening, Sealing};
+use pg_encrypt_core::envelope::TypeCode;
+use pg_encrypt_core::typed::{FORMAT_TYPED, TypedValue};
+use pgrx::pg_sys::{Datum, Oid};
+
+sql_function! {
+    /// Text input. A stored value's own hex is taken as it is; anything else is a plaintext and sealed at once.
+    fn type_in(call) {
+        let Some(text) = call.datum(0).map(cstring_bytes) else { return Ok(None) };
+        let type_oid = call.oid(1);
+        if let Some(stored) = hex::decode_typed(text) {
+            return adopt(type_oid, &stored).map(Some);
+        }
+        let site = call.site::<InputSite>();
+        let domain = site.domain(type_oid)?;
+        if domain.base.is_plain_text() {
+            return value::seal(&mut site.sealing, &domain, text).map(Some);
+        }
+        let base = typeio::input(text, domain.base.type_oid).map_err(|refused| invalid(refused, type_oid))?;
+        value::seal(&mut site.sealing, &domain, &domain.base.encode(base)).map(Some)
+    }
+}
+
+sql_function! {
+    /// Binary input: a stored value, raw or in hex, or the base type's binary form.
+    fn type_recv(call) {
+        let Some(message) = call.datum(0).map(message_bytes) else { return Ok(None) };
+        let type_oid = call.oid(1);
+        if message.first() == Some(&FORMAT_TYPED) && TypedValue::parse(message).is_ok() {
+            return adopt(type_oid, message).map(Some);
+        }
+        if let Some(stored) = hex::decode_typed(message) {
+            return adopt(type_oid, &stored).map(Some);
+        }
+        let site = call.site::<InputSite>();
+        let domain = site.domain(type_oid)?;
+        let base = typeio::receive(message, domain.base.type_oid);
+        value::seal(&mut site.sealing, &domain, &domain.base.encode(base)).map(Some)
+    }
+}
+
+sql_function! {
+    /// Text output: the plaintext where it is revealed, else the stored value in hex.
+    fn type_out(call) {
+        let Some(value) = call.datum(0) else { return Ok(None) };
+        let site = call.site::<OutputSite>();
+        if !site.reveals(value)? {
+            return Ok(Some(cstring_from(&hex::encode(varlena_bytes(value)))?));
+        }
+        let opened = value::open(&mut site.opening, value)?;
+        let text = match opened.code {
+            TypeCode::Text => plaintext::text(opened.bytes)?,
+            _ => typeio::output(opened.base_datum()?, opened.domain.base.type_oid),
+        };
+        Ok(Some(cstring_from(text)?))
+    }
+}
+
+sql_function! {
+    /// Binary output: the base type's binary form where it is revealed. Else the stored value: in hex where clients
+    /// expect text, raw where they expect bytes of the base type.
+    fn type_send(call) {
+        let Some(value) = call.datum(0) else { return Ok(None) };
+        let site = call.site::<OutputSite>();
+        if site.reveals(value)? {
+            let opened = value::open(&mut site.opening, value)?;
+            return Ok(Some(typeio::send(opened.base_datum()?, opened.domain.base.type_oid)));
+        }
+        let stored = varlena_bytes(value);
+        let domain = site.opening.domain(TypedValue::parse(stored)?.type_ref)?;
+        match domain.base.code {
+            TypeCode::Text => Ok(Some(varlena_from(&hex::encode(stored))?)),
+            _ => Ok(Some(varlena_from(stored)?)),
+        }
+    }
+}
+
+sql_function! {
+    /// Implicit cast to the base type: decrypts, whatever output reveals.
+    fn type_to_base(call) {
+        let Some(value) = call.datum(0) else { return Ok(None) };
+        let opened = value::open(&mut call.site::<OutputSite>().opening, value)?;
+        opened.base_datum().map(Some)
+    }
+}
+
+sql_function! {
+    /// Assignment cast from the base type: seals.
+    fn type_from_base(call) {
+        let Some(base) = call.datum(0) else { return Ok(None) };
+        let site = call.site::<InputSite>();
+        let domain = site.domain_of_function(call)?;
+        value::seal(&mut site.sealing, &domain, &domain.base.encode(base)).map(Some)
+    }
+}
+
+sql_function! {
+    /// Assignment cast from a type that can be assigned to the base type: converts and seals.
+    fn type_from_source(call) {
+        let Some(source) = call.datum(0) else { return Ok(None) };
+        let site = call.site::<InputSite>();
+        let domain = site.domain_of_function(call)?;
+        let from = site.source_type(call)?;
+        let base = typeio::convert(source, from, domain.base.type_oid)
+            .map_err(|refused| invalid(refused, domain.type_oid))?;
+        value::seal(&mut site.sealing, &domain, &domain.base.encode(base)).map(Some)
+    }
+}
+
+sql_function! {
+    /// The token of a value of any searchable type, as bytea.
+    fn type_token(call) {
+        let Some(value) = call.datum(0) else { return Ok(None) };
+        let type_oid = typeio::base_type(call.argument_type(0));
+        // An encrypted type has our output function; anything else has other bytes in it.
+        if domain::by_oid(type_oid)?.is_none() {
+            return Err(Error::NotAnEncryptedType { type_name: typeio::type_name(type_oid) });
+        }
+        match value::stored_token(value)? {
+            Some(token) => Ok(Some(varlena_from(&token)?)),
+            None => Err(Error::NotSearchable),
+        }
+    }
+}
+
+/// What a call site that makes values remembers.
+#[derive(Default)]
+struct InputSite {
+    generation: u64,
+    domain: Option<Domain>,
+    source: Option<Oid>,
+    sealing: Sealing,
+}
+
+/// What a call site that reads values remembers.
+#[derive(Default)]
+struct OutputSite {
+    opening: Opening,
+    revealing: Revealing,
+}
+
+impl Site for InputSite {}
+impl Site for OutputSite {}
+
+impl InputSite {
+    #[inline]
+    fn domain(&mut self, type_oid: Oid) -> Result<Domain, Error> {
+        self.remember(|domain| domain.type_oid == type_oid, || domain::require(type_oid))
+    }
+
+    #[inline]
+    fn domain_of_function(&mut self, call: &Call<'_>) -> Result<Domain, Error> {
+        self.remember(|_| true, || domain::by_function(call.function()))
+    }
+
+    #[inline]
+    fn remember(
+        &mut self,
+        is_it: impl FnOnce(&Domain) -> bool,
+        find: impl FnOnce() -> Result<Domain, Error>,
+    ) -> Result<Domain, Error> {
+        let generation = crate::keyring::generation();
+        match &self.domain {
+            Some(domain) if self.generation == generation && is_it(domain) => Ok(*domain),
+            _ => {
+                self.generation = generation;
+                Ok(*self.domain.insert(find()?))
+            }
+        }
+    }
+
+    fn source_type(&mut self, call: &Call<'_>) -> Result<Oid, Error> {
+        if self.source.is_none() {
+            self.source = crate::pg::proc::signature(call.function()).get(1).copied();
+        }
+        self.source.ok_or(Error::NoDomain { function: call.function().to_u32() })
+    }
+}
+
+impl OutputSite {
+    #[inline]
+    fn reveals(&mut self, value: Datum) -> Result<bool, Error> {
+        let value = TypedValue::parse(varlena_bytes(value))?;
+        let domain = self.opening.domain(value.type_ref)?;
+        is_revealed(&mut self.revealing, &domain)
+    }
+}
+
+/// A plaintext that the base type refuses. Its own message would quote it.
+fn invalid(refused: Refused, type_oid: Oid) -> Error {
+    Error::InvalidInput { refused, wanted: typeio::type_name(type_oid) }
+}
+
+/// Takes a stored value as it is, if it is one of this type. A type that is not in the registry yet is being restored:
+/// then only the form is checked, which needs no key.
+fn adopt(type_oid: Oid, stored: &[u8]) -> Result<Datum, Error> {
+    let value = TypedValue::parse(stored)?;
+    match domain::by_oid(type_oid)? {
+        Some(domain) if domain.type_ref != value.type_ref => {
+            Err(Error::OtherType { type_name: typeio::type_name(type_oid) })
+        }
+        Some(domain) if domain.is_searchable() != value.token.is_some() => {
+            Err(Error::OtherType { type_name: typeio::type_name(type_oid) })
+        }
+        _ => Ok(varlena_from(stored)?),
+    }
+}

@@ -1,0 +1,163 @@
+//! Operators and support functions of encrypted types.
+
+use crate::error::Error;
+use crate::pg::call::Call;
+use crate::pg::site::Site;
+use crate::sql_function;
+use crate::types::compare::{self, Comparing, Side};
+use crate::types::domain;
+use pgrx::pg_sys::Datum;
+use std::cmp::Ordering;
+
+/// `=` and `<>`: by token, or by decrypting.
+macro_rules! equality {
+    ($($name:ident($a:ident, $b:ident) is $expected:literal;)*) => {$(
+        sql_function! {
+            fn $name(call) {
+                let (Some(a), Some(b)) = (call.datum(0), call.datum(1)) else { return Ok(None) };
+                let (a, b) = (Side::$a(a), Side::$b(b));
+                let equal = compare::equal(site(call, &[a, b])?, call.collation(), a, b)?;
+                Ok(Some((equal == $expected).into()))
+            }
+        }
+    )*};
+}
+
+equality! {
+    type_eq(Typed, Typed) is true;
+    type_ne(Typed, Typed) is false;
+    type_eq_base(Typed, Base) is true;
+    type_ne_base(Typed, Base) is false;
+    base_eq_type(Base, Typed) is true;
+    base_ne_type(Base, Typed) is false;
+}
+
+/// Orders of two values of the type, as the boolean of an operator.
+macro_rules! order {
+    ($($name:ident by $by:ident is $test:ident;)*) => {$(
+        sql_function! {
+            fn $name(call) {
+                Ok($by(call)?.map(|order| order.$test().into()))
+            }
+        }
+    )*};
+}
+
+order! {
+    type_lt by plaintext_order is is_lt;
+    type_le by plaintext_order is is_le;
+    type_gt by plaintext_order is is_gt;
+    type_ge by plaintext_order is is_ge;
+    token_lt by typed_token_order is is_lt;
+    token_le by typed_token_order is is_le;
+    token_gt by typed_token_order is is_gt;
+    token_ge by typed_token_order is is_ge;
+}
+
+/// Orders as the support function of a btree class: -1, 0 or 1.
+macro_rules! comparator {
+    ($($name:ident by $by:ident;)*) => {$(
+        sql_function! {
+            fn $name(call) {
+                Ok($by(call)?.map(|order| (order as i32).into()))
+            }
+        }
+    )*};
+}
+
+comparator! {
+    type_cmp by plaintext_order;
+    token_cmp by typed_token_order;
+    token_cmp_base by typed_base_token_order;
+    base_cmp_token by base_typed_token_order;
+    base_token_cmp by base_token_order;
+}
+
+sql_function! {
+    fn type_hash(call) {
+        hash(call, Side::Typed, false)
+    }
+}
+
+sql_function! {
+    fn type_hash_extended(call) {
+        hash(call, Side::Typed, true)
+    }
+}
+
+sql_function! {
+    fn base_hash(call) {
+        hash(call, Side::Base, false)
+    }
+}
+
+sql_function! {
+    fn base_hash_extended(call) {
+        hash(call, Side::Base, true)
+    }
+}
+
+/// What a call site remembers: the domain, and what was computed for the last values.
+#[derive(Default)]
+struct OperatorSite {
+    generation: u64,
+    comparing: Comparing,
+}
+
+impl Site for OperatorSite {}
+
+/// The call site's memory. Where a side is of the base type, the domain comes from the function; values of the type
+/// name theirs.
+#[inline]
+fn site<'call>(call: &Call<'call>, sides: &[Side]) -> Result<&'call mut Comparing, Error> {
+    let site = call.site::<OperatorSite>();
+    if sides.iter().any(|side| matches!(side, Side::Base(_))) {
+        let generation = crate::keyring::generation();
+        if site.comparing.domain.is_none() || site.generation != generation {
+            site.comparing.domain = Some(domain::by_function(call.function())?);
+            site.generation = generation;
+        }
+    }
+    Ok(&mut site.comparing)
+}
+
+fn plaintext_order(call: &Call<'_>) -> Result<Option<Ordering>, Error> {
+    let (Some(a), Some(b)) = (call.datum(0), call.datum(1)) else { return Ok(None) };
+    compare::order(site(call, &[])?, call.collation(), a, b).map(Some)
+}
+
+#[inline]
+fn token_order(
+    call: &Call<'_>,
+    a: fn(Datum) -> Side,
+    b: fn(Datum) -> Side,
+) -> Result<Option<Ordering>, Error> {
+    let (Some(left), Some(right)) = (call.datum(0), call.datum(1)) else { return Ok(None) };
+    let (left, right) = (a(left), b(right));
+    compare::token_order(site(call, &[left, right])?, left, right).map(Some)
+}
+
+#[inline]
+fn typed_token_order(call: &Call<'_>) -> Result<Option<Ordering>, Error> {
+    token_order(call, Side::Typed, Side::Typed)
+}
+
+fn typed_base_token_order(call: &Call<'_>) -> Result<Option<Ordering>, Error> {
+    token_order(call, Side::Typed, Side::Base)
+}
+
+fn base_typed_token_order(call: &Call<'_>) -> Result<Option<Ordering>, Error> {
+    token_order(call, Side::Base, Side::Typed)
+}
+
+fn base_token_order(call: &Call<'_>) -> Result<Option<Ordering>, Error> {
+    token_order(call, Side::Base, Side::Base)
+}
+
+#[inline]
+fn hash(call: &Call<'_>, side: fn(Datum) -> Side, extended: bool) -> Result<Option<Datum>, Error> {
+    let Some(value) = call.datum(0) else { return Ok(None) };
+    let value = side(value);
+    let seed = if extended { call.datum(1) } else { None };
+    compare::hash(site(call, &[value])?, call.collation(), value, seed).map(Some)
+}

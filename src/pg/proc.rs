@@ -1,0 +1,35 @@
+//! What the catalog says about functions.
+
+use pgrx::pg_sys::{self, Oid};
+use pgrx::spi::{Spi, SpiError};
+
+/// Result type and argument types of a function.
+pub fn signature(function: Oid) -> Vec<Oid> {
+    let (mut arguments, mut count) = (std::ptr::null_mut(), 0);
+    // SAFETY: raises for an unknown function; the array is palloc'd and has `count` entries.
+    unsafe {
+        let result = pg_sys::get_func_signature(function, &mut arguments, &mut count);
+        let arguments = std::slice::from_raw_parts(arguments, count as usize);
+        std::iter::once(result).chain(arguments.iter().copied()).collect()
+    }
+}
+
+/// The types that the operator families of a support function are about.
+pub fn operator_family_types(function: Oid) -> Result<Vec<Oid>, SpiError> {
+    // Read-only, so that it works in parallel workers.
+    Spi::connect(|client| {
+        let types = client.select(
+            "select distinct other.amproclefttype
+             from pg_catalog.pg_amproc this
+             join pg_catalog.pg_amproc other on other.amprocfamily operator(pg_catalog.=) this.amprocfamily
+             where this.amproc operator(pg_catalog.=) $1",
+            None,
+            &[function.into()],
+        )?;
+        let mut found = Vec::with_capacity(types.len());
+        for row in types {
+            found.extend(row.get::<Oid>(1)?);
+        }
+        Ok(found)
+    })
+}

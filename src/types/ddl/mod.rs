@@ -1,0 +1,193 @@
+//! Making and dropping encrypted types.
+//!
+//! The statements are the templates beside this file. Names in them come from the catalog or from a parsed, checked
+//! name, and go through one quoting type; nothing else of the caller's gets into the text.
+
+mod names;
+
+use crate::catalog::types::{self, NewType};
+use crate::error::Error;
+use crate::keyring;
+use crate::pg::{acl, sql, typeio};
+use crate::plaintext::Codec;
+use names::{Names, TypeName};
+use pg_encrypt_core::envelope::TypeCode;
+use pg_encrypt_core::key::KeyId;
+use pg_encrypt_core::normalize::Normalizer;
+use pg_encrypt_core::random::os_random;
+use pg_encrypt_core::typed::TypeRef;
+use pgrx::pg_sys::{self, Oid};
+
+const TYPE: &str = include_str!("type.sql");
+const SEARCHABLE: &str = include_str!("searchable.sql");
+const CAST_FROM: &str = include_str!("cast_from.sql");
+const CAST_TO: &str = include_str!("cast_to.sql");
+
+/// The two types that come with the extension, in schema `encrypt`, under the key of this name.
+pub const DEFAULT_KEY: &str = "default";
+
+/// What a user asks for.
+pub struct Wish<'a> {
+    pub name: &'a str,
+    pub base: Oid,
+    pub key_name: &'a str,
+    pub searchable: bool,
+    pub normalizer: Normalizer,
+    pub accept_leakage: bool,
+}
+
+/// Makes a type and enters it into the registry. Returns its OID.
+pub fn create(wish: &Wish<'_>) -> Result<Oid, Error> {
+    check(wish)?;
+    let index_key = index_key(wish)?;
+    let name = TypeName::parse(wish.name)?;
+    let creator = acl::outer_user();
+    if !acl::may_create_in(creator, name.schema_oid()) {
+        return Err(Error::NoTypePrivilege {
+            schema: name.schema().to_owned(),
+            role: acl::role_name(creator).unwrap_or_default(),
+        });
+    }
+    if name.exists() {
+        return Err(Error::TypeExists { name: name.qualified() });
+    }
+    create_objects(&name, wish.base, wish.searchable)?;
+    let type_oid = name.type_oid()?;
+    register(type_oid, wish.base, wish.key_name, wish.normalizer, index_key)?;
+    Ok(type_oid)
+}
+
+/// Makes the objects of a type that comes with the extension; its registry row comes with its key.
+pub fn create_builtin(name: &str, base: Oid, searchable: bool) -> Result<(), Error> {
+    create_objects(&TypeName::in_our_schema(name)?, base, searchable)
+}
+
+/// Enters the types that come with the extension when their key is made. Not earlier: their numbers must not be drawn
+/// by CREATE EXTENSION, which runs before a dump brings the real ones back.
+pub fn register_builtins(key_name: &str) -> Result<(), Error> {
+    if key_name != DEFAULT_KEY {
+        return Ok(());
+    }
+    let index_key = keyring::active_index_key(key_name)?;
+    for (name, index_key) in [("encrypted_text", None), ("searchable_text", Some(index_key))] {
+        let type_oid = TypeName::in_our_schema(name)?.type_oid()?;
+        if types::by_oid(type_oid)?.is_none() {
+            register(type_oid, pg_sys::TEXTOID, key_name, Normalizer::Exact, index_key)?;
+        }
+    }
+    Ok(())
+}
+
+/// Drops a type and its objects. Refused while a column, domain, function or view uses it.
+pub fn drop(type_oid: Oid) -> Result<(), Error> {
+    super::domain::require(type_oid)?;
+    if let Some(user) = names::first_user_of(type_oid)? {
+        return Err(Error::TypeInUse { type_name: typeio::type_name(type_oid), by: user });
+    }
+    // CASCADE because a type and its functions depend on each other; all that it takes along is the type's own.
+    sql::execute(&format!("drop type {} cascade", names::qualified_type(type_oid)?), &[])?;
+    types::delete(type_oid)
+}
+
+fn check(wish: &Wish<'_>) -> Result<(), Error> {
+    let type_name = || typeio::type_name(wish.base);
+    if typeio::base_type(wish.base) != wish.base || sources(wish.base).is_none() {
+        return Err(Error::BaseNotSupported { type_name: type_name() });
+    }
+    let code = Codec::of(wish.base)?.code;
+    if wish.normalizer != Normalizer::Exact && code != TypeCode::Text {
+        return Err(Error::NormalizerNeedsText);
+    }
+    if wish.searchable && code == TypeCode::Jsonb {
+        let why = "equal documents can differ in how their numbers are written";
+        return Err(Error::NotSearchableBase { type_name: type_name(), why });
+    }
+    // How often each token occurs is visible. With two, or a few thousand, possible values that tells which is which.
+    let few_values = matches!(code, TypeCode::Bool | TypeCode::Date);
+    match wish.searchable && few_values && !wish.accept_leakage {
+        true => Err(Error::LowEntropy { type_name: type_name() }),
+        false => Ok(()),
+    }
+}
+
+/// Also proves that the key exists.
+fn index_key(wish: &Wish<'_>) -> Result<Option<KeyId>, Error> {
+    let key = keyring::active_index_key(wish.key_name)?;
+    Ok(wish.searchable.then_some(key))
+}
+
+fn register(
+    type_oid: Oid,
+    base: Oid,
+    key_name: &str,
+    normalizer: Normalizer,
+    index_key_id: Option<KeyId>,
+) -> Result<(), Error> {
+    let creator = acl::outer_user();
+    types::insert(NewType {
+        type_ref: unused_type_ref()?,
+        type_oid,
+        base,
+        key_name,
+        normalizer,
+        index_key_id,
+        created_by: &acl::role_name(creator).unwrap_or_default(),
+    })
+}
+
+/// Random, so that values of another database, or of a type made after point-in-time recovery, are told apart.
+fn unused_type_ref() -> Result<TypeRef, Error> {
+    for _ in 0..100 {
+        let number = i32::from_be_bytes(os_random::<4>()?) & i32::MAX;
+        if let Some(type_ref) = TypeRef::new(number)
+            && types::by_ref(type_ref)?.is_none()
+        {
+            return Ok(type_ref);
+        }
+    }
+    Err(Error::KeyIdsExhausted)
+}
+
+/// Types that PostgreSQL assigns to a base type, other than the base type itself; `None` if it is no base type of ours.
+fn sources(base: Oid) -> Option<&'static [&'static str]> {
+    Some(match base {
+        pg_sys::TEXTOID => &["character varying", "character"],
+        pg_sys::INT4OID => &["smallint", "bigint", "numeric"],
+        pg_sys::INT8OID => &["smallint", "integer", "numeric"],
+        pg_sys::NUMERICOID => &["smallint", "integer", "bigint", "real", "double precision"],
+        pg_sys::DATEOID => &["timestamp without time zone", "timestamp with time zone"],
+        pg_sys::TIMESTAMPTZOID => &["date", "timestamp without time zone"],
+        pg_sys::JSONBOID => &["json"],
+        pg_sys::BYTEAOID | pg_sys::UUIDOID | pg_sys::BOOLOID => &[],
+        _ => return None,
+    })
+}
+
+fn create_objects(name: &TypeName, base: Oid, searchable: bool) -> Result<(), Error> {
+    let is_text = base == pg_sys::TEXTOID;
+    let mut names = Names::new(name, &typeio::type_name(base));
+    names.set("category", if is_text { "'S'" } else { "'U'" });
+    names.set("collatable", if is_text { "true" } else { "false" });
+    names.set("eq_volatility", if searchable { "immutable" } else { "stable" });
+    names.set("eq_cost", if searchable { "1" } else { "40" });
+
+    sql::execute(&names.fill(TYPE)?, &[])?;
+    if searchable {
+        sql::execute(&names.fill(SEARCHABLE)?, &[])?;
+    }
+    for (n, source) in sources(base).unwrap_or_default().iter().enumerate() {
+        names.set("source", source);
+        names.set_function("from_source", &format!("from_{n}"));
+        sql::execute(&names.fill(CAST_FROM)?, &[])?;
+    }
+    if is_text {
+        for target in ["character varying", "character"] {
+            names.set("target", target);
+            sql::execute(&names.fill(CAST_TO)?, &[])?;
+        }
+    }
+    let kind = if searchable { "searchable encrypted" } else { "encrypted" };
+    let comment = pgrx::spi::quote_literal(format!("{kind} {}", typeio::type_name(base)));
+    sql::execute(&format!("comment on type {} is {comment}", name.qualified()), &[])?;
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! From a number, a type or a function to the security domain.
+
+use crate::catalog::types::{self, TypeRow};
+use crate::error::Error;
+use crate::keyring;
+use crate::pg::{proc, typeio};
+use crate::plaintext::Codec;
+use pg_encrypt_core::key::KeyId;
+use pg_encrypt_core::normalize::Normalizer;
+use pg_encrypt_core::typed::TypeRef;
+use pgrx::pg_sys::Oid;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io::Write;
+
+/// What all values of one encrypted type have in common. Plain bytes, so that call sites can remember it.
+#[derive(Clone, Copy)]
+pub struct Domain {
+    pub type_ref: TypeRef,
+    pub type_oid: Oid,
+    /// How the base type's values become bytes.
+    pub base: Codec,
+    pub normalizer: Normalizer,
+    /// The index key of its tokens; `None` if the type is not searchable.
+    pub index_key: Option<KeyId>,
+    context: [u8; 36],
+    key_name: [u8; 63],
+    key_name_len: u8,
+}
+
+impl Domain {
+    fn new(row: &TypeRow) -> Result<Self, Error> {
+        let name = row.key_name.as_bytes();
+        let mut key_name = [0; 63];
+        key_name.get_mut(..name.len()).ok_or(Error::BadKeyName)?.copy_from_slice(name);
+        Ok(Self {
+            type_ref: row.type_ref,
+            type_oid: row.type_oid,
+            base: Codec::of(row.base)?,
+            normalizer: row.normalizer,
+            index_key: row.index_key_id,
+            context: uuid_text(row.uuid),
+            key_name,
+            key_name_len: name.len() as u8,
+        })
+    }
+
+    /// The context of every value and token: the type's UUID as text.
+    #[inline]
+    pub fn context(&self) -> &[u8] {
+        &self.context
+    }
+
+    /// Name of the key that values are encrypted under.
+    #[inline]
+    pub fn key_name(&self) -> &[u8] {
+        &self.key_name[..usize::from(self.key_name_len)]
+    }
+
+    #[inline]
+    pub fn is_searchable(&self) -> bool {
+        self.index_key.is_some()
+    }
+}
+
+/// Domains found in this generation; types are watched like keys.
+#[derive(Default)]
+struct Known {
+    generation: u64,
+    by_ref: HashMap<TypeRef, Domain>,
+    by_oid: HashMap<Oid, Domain>,
+    by_function: HashMap<Oid, Domain>,
+}
+
+thread_local! {
+    static KNOWN: RefCell<Known> = RefCell::default();
+}
+
+/// The domain of values with this number.
+pub fn by_ref(type_ref: TypeRef) -> Result<Domain, Error> {
+    if let Some(domain) = known(|known| known.by_ref.get(&type_ref).copied()) {
+        return Ok(domain);
+    }
+    let row = types::by_ref(type_ref)?.ok_or(Error::NoSuchTypeRef { type_ref: type_ref.get() })?;
+    let domain = Domain::new(&row)?;
+    known(|known| known.by_ref.insert(type_ref, domain));
+    Ok(domain)
+}
+
+/// The domain of a type; `None` if it is no encrypted type of the registry.
+pub fn by_oid(type_oid: Oid) -> Result<Option<Domain>, Error> {
+    if let Some(domain) = known(|known| known.by_oid.get(&type_oid).copied()) {
+        return Ok(Some(domain));
+    }
+    match types::by_oid(type_oid)? {
+        Some(row) => {
+            let domain = Domain::new(&row)?;
+            known(|known| known.by_oid.insert(type_oid, domain));
+            Ok(Some(domain))
+        }
+        None => Ok(None),
+    }
+}
+
+/// The domain of a type that must be an encrypted type.
+pub fn require(type_oid: Oid) -> Result<Domain, Error> {
+    by_oid(type_oid)?.ok_or_else(|| Error::NotAnEncryptedType { type_name: typeio::type_name(type_oid) })
+}
+
+/// The domain that a cast, operator or support function belongs to: the encrypted type in its signature.
+pub fn by_function(function: Oid) -> Result<Domain, Error> {
+    if let Some(domain) = known(|known| known.by_function.get(&function).copied()) {
+        return Ok(domain);
+    }
+    // A comparator of two base values has no encrypted type in its signature, but in its operator family.
+    let candidates = proc::signature(function).into_iter().chain(proc::operator_family_types(function)?);
+    for type_oid in candidates {
+        if let Some(domain) = by_oid(type_oid)? {
+            known(|known| known.by_function.insert(function, domain));
+            return Ok(domain);
+        }
+    }
+    Err(Error::NoDomain { function: function.to_u32() })
+}
+
+/// Runs `body` on what is known in the current generation. It must not call PostgreSQL.
+fn known<T>(body: impl FnOnce(&mut Known) -> T) -> T {
+    let generation = keyring::generation();
+    KNOWN.with_borrow_mut(|known| {
+        if known.generation != generation {
+            *known = Known { generation, ..Known::default() };
+        }
+        body(known)
+    })
+}
+
+/// The text form of RFC 9562: 32 digits in groups of 8, 4, 4, 4 and 12.
+fn uuid_text(uuid: [u8; 16]) -> [u8; 36] {
+    let mut text = [0; 36];
+    let mut rest = &mut text[..];
+    for (n, byte) in uuid.iter().enumerate() {
+        let hyphen = if matches!(n, 4 | 6 | 8 | 10) { "-" } else { "" };
+        // 32 digits and 4 hyphens fill the array exactly.
+        let _ = write!(rest, "{hyphen}{byte:02x}");
+    }
+    text
+}

@@ -1,0 +1,206 @@
+//! Sealing and opening values of encrypted types, and their tokens.
+
+use super::domain::{self, Domain};
+use crate::catalog::grants::Privilege;
+use crate::error::Error;
+use crate::guc;
+use crate::keyring::tokens::{self, PinnedSite};
+use crate::keyring::values::{self, OpenSite, SealSite};
+use crate::pg::datum::{new_varlena, varlena_bytes, varlena_head};
+use crate::pg::encoding;
+use crate::pg::site::Remembered;
+use crate::plaintext::MAX_PLAINTEXT;
+use pg_encrypt_core::compress::{compress, decompress};
+use pg_encrypt_core::envelope::TypeCode;
+use pg_encrypt_core::token::TokenBits;
+use pg_encrypt_core::typed::{Head, MAX_PREFIX_LEN, Prefix, TOKEN_LEN, TypeRef, TypedValue};
+use pgrx::pg_sys::Datum;
+use std::borrow::Cow;
+
+pub type Token = [u8; TOKEN_LEN];
+
+/// What a call site that seals remembers.
+#[derive(Default)]
+pub struct Sealing {
+    seal: SealSite,
+    token: PinnedSite,
+}
+
+/// What a call site that opens remembers.
+#[derive(Default)]
+pub struct Opening {
+    domain: Option<Domain>,
+    generation: u64,
+    open: OpenSite,
+}
+
+/// What a call site that searches remembers: the token of the value it was given last.
+#[derive(Default)]
+pub struct Searching {
+    site: PinnedSite,
+    generation: u64,
+    plaintext: Remembered<128>,
+    token: Token,
+}
+
+/// A decrypted value in the current memory context.
+pub struct Opened {
+    pub domain: Domain,
+    pub code: TypeCode,
+    /// A varlena of `bytes`.
+    pub datum: Datum,
+    pub bytes: &'static [u8],
+}
+
+/// Seals the bytes of a base value as a value of the domain.
+#[inline]
+pub fn seal(site: &mut Sealing, domain: &Domain, plaintext: &[u8]) -> Result<Datum, Error> {
+    let token = match domain.is_searchable() {
+        true => Some(make_token(&mut site.token, domain, plaintext, Privilege::Encrypt)?),
+        false => None,
+    };
+    let handle = values::sealing(&mut site.seal, domain.key_name(), domain.context(), Privilege::Encrypt)?;
+    let packed = if guc::compress() { compress(plaintext) } else { None };
+    let sealed = packed.as_deref().unwrap_or(plaintext);
+
+    let prefix = Prefix::new(domain.type_ref, token.as_ref());
+    let (datum, out) = new_varlena(prefix.overhead() + sealed.len())?;
+    let (front, envelope) = out.split_at_mut(prefix.as_bytes().len());
+    front.copy_from_slice(prefix.as_bytes());
+    values::seal(handle, domain.base.code, packed.is_some(), prefix.as_bytes(), sealed, envelope)?;
+    Ok(datum)
+}
+
+/// Opens a value with the key of the domain it names, if the current role may decrypt.
+#[inline]
+pub fn open(site: &mut Opening, value: Datum) -> Result<Opened, Error> {
+    let value = TypedValue::parse(varlena_bytes(value))?;
+    let domain = site.domain(value.type_ref)?;
+    let header = value.envelope.header();
+    let handle = values::opening(&mut site.open, header.key_id, domain.context())?;
+    let (datum, out) = new_varlena(value.envelope.plaintext_len())?;
+    values::open(handle, &value.envelope, value.prefix, out)?;
+    let (datum, bytes) = match header.compressed {
+        false => (datum, &*out),
+        true => {
+            let plain = zeroize::Zeroizing::new(decompress(out, MAX_PLAINTEXT)?);
+            let (datum, out) = new_varlena(plain.len())?;
+            out.copy_from_slice(&plain);
+            (datum, &*out)
+        }
+    };
+    Ok(Opened { domain, code: header.type_code, datum, bytes })
+}
+
+impl Opening {
+    #[inline]
+    pub fn domain(&mut self, type_ref: TypeRef) -> Result<Domain, Error> {
+        let generation = crate::keyring::generation();
+        match &self.domain {
+            Some(domain) if self.generation == generation && domain.type_ref == type_ref => Ok(*domain),
+            _ => {
+                self.generation = generation;
+                Ok(*self.domain.insert(domain::by_ref(type_ref)?))
+            }
+        }
+    }
+}
+
+impl Opened {
+    /// The base type's datum.
+    pub fn base_datum(&self) -> Result<Datum, Error> {
+        match self.code {
+            // The varlena that was decrypted into is the datum already.
+            TypeCode::Text if self.domain.base.is_plain_text() => {
+                crate::plaintext::text(self.bytes)?;
+                Ok(self.datum)
+            }
+            code => self.domain.base.decode(code, self.bytes),
+        }
+    }
+}
+
+/// The token of a stored value; `None` if its type is not searchable.
+#[inline]
+pub fn stored_token(value: Datum) -> Result<Option<Token>, Error> {
+    let bytes = varlena_head(value, MAX_PREFIX_LEN);
+    Ok(Head::parse(bytes)?.token(bytes).copied())
+}
+
+/// The token of a base value, for search. Computed once per call site for the same value.
+#[inline]
+pub fn search_token(site: &mut Searching, domain: &Domain, value: Datum) -> Result<Token, Error> {
+    let plaintext = domain.base.encode(value);
+    let generation = crate::keyring::generation();
+    if site.generation == generation && site.plaintext.is(&plaintext) {
+        return Ok(site.token);
+    }
+    site.token = make_token(&mut site.site, domain, &plaintext, Privilege::Search)?;
+    site.generation = generation;
+    site.plaintext.set(&plaintext);
+    Ok(site.token)
+}
+
+#[inline]
+fn make_token(
+    site: &mut PinnedSite,
+    domain: &Domain,
+    plaintext: &[u8],
+    privilege: Privilege,
+) -> Result<Token, Error> {
+    let index_key = domain.index_key.ok_or(Error::NotSearchable)?;
+    let handle = tokens::pinned(site, index_key, domain.key_name(), domain.context(), privilege)?;
+    let mut token = [0; TOKEN_LEN];
+    let equal = equal_form(domain, plaintext)?;
+    tokens::token(handle, domain.normalizer, &equal, TokenBits::DEFAULT, &mut token)?;
+    Ok(token)
+}
+
+/// Bytes that are the same for two plaintexts exactly if the base type, under the type's normalizer, calls them equal.
+fn equal_form<'a>(domain: &Domain, plaintext: &'a [u8]) -> Result<Cow<'a, [u8]>, Error> {
+    match domain.base.code {
+        TypeCode::Text => {
+            let text = encoding::to_utf8(plaintext).map_err(|_| Error::NotTextArgument { argument: "value" })?;
+            Ok(match text {
+                Cow::Borrowed(text) => into_bytes(domain.normalizer.normalize(text)?),
+                Cow::Owned(text) => Cow::Owned(domain.normalizer.normalize(&text)?.into_owned().into_bytes()),
+            })
+        }
+        // 1.5 and 1.50 are equal and print differently.
+        TypeCode::Numeric => Ok(Cow::Borrowed(without_trailing_zeros(plaintext))),
+        _ => Ok(Cow::Borrowed(plaintext)),
+    }
+}
+
+fn into_bytes(text: Cow<'_, str>) -> Cow<'_, [u8]> {
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+        Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+    }
+}
+
+fn without_trailing_zeros(numeric: &[u8]) -> &[u8] {
+    if !numeric.contains(&b'.') {
+        return numeric;
+    }
+    let end = numeric.iter().rposition(|digit| *digit != b'0').map_or(0, |last| last + 1);
+    match &numeric[..end] {
+        [whole @ .., b'.'] => whole,
+        trimmed => trimmed,
+    }
+}
+
+/// A base value of text normalised as the type's tokens are; other types as they are. For comparisons that must agree
+/// with the equality of tokens.
+pub fn normalized_datum(domain: &Domain, value: Datum) -> Result<Datum, Error> {
+    use pg_encrypt_core::normalize::Normalizer;
+    match (domain.base.code, domain.normalizer) {
+        (TypeCode::Text, Normalizer::Casefold | Normalizer::Email | Normalizer::Digits) => {
+            let text = encoding::to_utf8(varlena_bytes(value))
+                .map_err(|_| Error::NotTextArgument { argument: "value" })?;
+            let normalized = domain.normalizer.normalize(&text)?;
+            Ok(encoding::text_from_utf8(&normalized))
+        }
+        _ => Ok(value),
+    }
+}
