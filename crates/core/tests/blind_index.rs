@@ -1,5 +1,8 @@
 //! Tokens beyond the vectors: separation of kinds, contexts, normalizers and levels; lengths.
 
+// Helpers of tests are tests, too.
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::collections::HashSet;

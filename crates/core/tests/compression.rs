@@ -1,5 +1,8 @@
 //! Compressed plaintexts: what is kept, and what a hostile one can't do.
 
+// Helpers of tests are tests, too.
+#![allow(clippy::unwrap_used)]
+
 use pg_encrypt_core::compress::{CompressionError, MIN_LEN, compress, decompress};
 use proptest::prelude::*;
 

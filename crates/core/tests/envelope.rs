@@ -1,5 +1,8 @@
 //! Envelopes of both formats under hostile hands: every altered bit, every truncation, every extension, every mix-up.
 
+// Helpers of tests are tests, too.
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use common::{EPOCH, KEY, key_id, sealed, sealed_deterministic};
@@ -66,16 +69,13 @@ fn opens_what_was_sealed() {
 }
 
 /// What a flipped bit must lead to, by where it is.
-fn expected_error(original: &[u8], altered: &[u8], at: usize) -> OpenError {
+fn expected_error(altered: &[u8], at: usize) -> OpenError {
     match at {
-        0 => match altered[0] {
-            // Format 0xE2 differs from 0xE1 in two bits, so no flip turns one into the other.
-            other => OpenError::Format(FormatError::UnknownFormat(other)),
-        },
+        // Format 0xE2 differs from 0xE1 in two bits, so no flip turns one into the other.
+        0 => OpenError::Format(FormatError::UnknownFormat(altered[0])),
         1 if altered[1] >> 3 > 12 => OpenError::Format(FormatError::UnknownType(altered[1] >> 3)),
         2..6 => {
             let id = i32::from_be_bytes(altered[2..6].try_into().unwrap());
-            assert_ne!(id, i32::from_be_bytes(original[2..6].try_into().unwrap()));
             match KeyId::new(id) {
                 Some(_) => OpenError::Authentication,
                 None => OpenError::Format(FormatError::InvalidKeyId(id)),
@@ -95,7 +95,7 @@ fn every_flipped_bit_fails() {
                     altered[at] ^= 1 << bit;
                     assert_eq!(
                         open(&altered),
-                        Err(expected_error(&original, &altered, at)),
+                        Err(expected_error(&altered, at)),
                         "byte {at} bit {bit}"
                     );
                 }

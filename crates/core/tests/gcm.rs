@@ -1,5 +1,8 @@
 //! AES-256-GCM against Wycheproof and against the `aes-gcm` crate.
 
+// Helpers of tests are tests, too.
+#![allow(clippy::unwrap_used)]
+
 use aes_gcm::aead::AeadInOut;
 use aes_gcm::{Aes256Gcm, KeyInit};
 use pg_encrypt_core::gcm::{

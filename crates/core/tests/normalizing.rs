@@ -1,5 +1,8 @@
 //! Normalizers: laws that hold for every value, and the pinned Unicode tables.
 
+// Helpers of tests are tests, too.
+#![allow(clippy::unwrap_used)]
+
 use std::borrow::Cow;
 
 use pg_encrypt_core::normalize::{Normalizer, UnknownNormalizer};

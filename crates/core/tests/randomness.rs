@@ -1,5 +1,8 @@
 //! Random bytes: nothing repeats, nothing is left unfilled.
 
+// Helpers of tests are tests, too.
+#![allow(clippy::unwrap_used)]
+
 use std::collections::HashSet;
 
 use pg_encrypt_core::random::{fill, os_random};

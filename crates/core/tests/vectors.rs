@@ -1,5 +1,8 @@
 //! The vectors that all implementations of the formats share.
 
+// Helpers of tests are tests, too.
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use common::{array, bytes, index_kind, type_code, vectors};

@@ -2,6 +2,8 @@
 //!
 //! The extension drops keys inside its locked arena, so what counts is the memory of the value itself.
 
+// Helpers of tests are tests, too.
+#![allow(clippy::unwrap_used)]
 #![allow(unsafe_code)]
 
 use std::mem::MaybeUninit;

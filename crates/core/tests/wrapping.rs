@@ -1,5 +1,8 @@
 //! Wrapped data keys: what must unwrap, and everything that must not.
 
+// Helpers of tests are tests, too.
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::collections::HashSet;

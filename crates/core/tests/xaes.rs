@@ -1,5 +1,8 @@
 //! XAES-256-GCM against the published vectors of C2SP (https://c2sp.org/XAES-256-GCM).
 
+// Helpers of tests are tests, too.
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use hex_literal::hex;
