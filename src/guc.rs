@@ -3,6 +3,7 @@
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 use pgrx::pg_sys;
 use std::ffi::{CStr, CString};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 static ROOT_KEY: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
@@ -20,8 +21,12 @@ pub enum Reveal {
     Off,
 }
 
+/// While the setting is declared, PostgreSQL assigns what the configuration files said before the library was loaded.
+static DECLARING: AtomicBool = AtomicBool::new(false);
+
 /// Declares every setting and reserves the prefix, so that a misspelt one is an error.
 pub fn declare() {
+    DECLARING.store(true, Ordering::Relaxed);
     // SAFETY: the hook has the declared type and lives as long as the process.
     unsafe {
         GucRegistry::define_string_guc_with_hooks(
@@ -38,6 +43,7 @@ pub fn declare() {
             None,
         );
     }
+    DECLARING.store(false, Ordering::Relaxed);
     GucRegistry::define_bool_guc(
         c"pg_encrypt.allow_retired_keys",
         c"Lets values under retired keys be decrypted.",
@@ -108,6 +114,11 @@ pub fn key_cache_ttl() -> Option<Duration> {
 }
 
 /// Refuses a location that could never work when it is set, not when it is first needed.
+///
+/// A refusal makes PostgreSQL keep the old value. Where there is no old value that would be the default, a root key in the
+/// data directory, which the first key would then make without anybody having asked for it. So a location that is there
+/// when the library is loaded (from a configuration file), or that a parallel worker takes over from its leader, is
+/// accepted, and fails with the same explanation when the root key is needed.
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn check_root_key(
     new_value: *mut *mut core::ffi::c_char,
@@ -125,22 +136,29 @@ unsafe extern "C-unwind" fn check_root_key(
         Ok("") => true,
         Ok(text) => match text.parse::<pg_encrypt_providers::RootLocation>() {
             Ok(_) => true,
-            Err(error) => {
-                set_check_detail(&error.to_string());
-                false
-            }
+            Err(error) => refuse(&error.to_string()),
         },
-        Err(_) => {
-            set_check_detail("the location is not valid UTF-8");
-            false
-        }
+        Err(_) => refuse("the location is not valid UTF-8"),
     }
 }
 
-fn set_check_detail(detail: &str) {
+fn refuse(detail: &str) -> bool {
+    // SAFETY: reads a variable of the backend.
+    if DECLARING.load(Ordering::Relaxed) || unsafe { pg_sys::InitializingParallelWorker } {
+        return true;
+    }
+    set_check_error(detail);
+    false
+}
+
+/// PostgreSQL's own message would repeat the value, which may be a key that somebody took for a location.
+fn set_check_error(detail: &str) {
     let Ok(detail) = CString::new(detail) else { return };
-    // SAFETY: as the macro GUC_check_errdetail does: a palloc'd string that PostgreSQL reports and frees.
+    // SAFETY: as the macros GUC_check_errmsg and GUC_check_errdetail do: palloc'd strings that PostgreSQL reports and
+    // frees.
     unsafe {
+        pg_sys::GUC_check_errmsg_string =
+            pg_sys::pstrdup(c"invalid value for parameter \"pg_encrypt.root_key\"".as_ptr());
         pg_sys::GUC_check_errdetail_string = pg_sys::pstrdup(detail.as_ptr());
     }
 }
