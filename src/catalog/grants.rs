@@ -58,10 +58,10 @@ pub fn grantees(key_name: &[u8], privilege: Privilege) -> Result<Vec<Oid>, Error
 pub fn grant(key_name: &str, grantee: Oid, privilege: Privilege, granted_by: &str) -> Result<(), Error> {
     sql::execute(
         "insert into encrypt.key_grants (key_name, grantee, privilege, granted_by)
-         values ($1, $2, $3, $4::name) on conflict do nothing",
+         values ($1, $2::oid, $3, $4::name) on conflict do nothing",
         &[
             key_name.into(),
-            grantee.into(),
+            number(grantee).into(),
             privilege.as_str().into(),
             granted_by.into(),
         ],
@@ -74,7 +74,12 @@ pub fn revoke(key_name: &str, grantee: Oid, privilege: Privilege) -> Result<(), 
         "delete from encrypt.key_grants
          where key_name operator(pg_catalog.=) $1 and grantee operator(pg_catalog.=) $2::oid
            and privilege operator(pg_catalog.=) $3",
-        &[key_name.into(), grantee.into(), privilege.as_str().into()],
+        &[key_name.into(), number(grantee).into(), privilege.as_str().into()],
     )?;
     Ok(())
+}
+
+/// A role as an argument of a statement. Not as an OID: PUBLIC's, 0, would be passed as NULL.
+fn number(role: Oid) -> i64 {
+    role.to_u32().into()
 }
