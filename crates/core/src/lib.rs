@@ -67,6 +67,7 @@ pub mod lifecycle;
 pub mod normalize;
 pub mod random;
 pub mod token;
+pub mod typed;
 mod wiped;
 pub mod wrap;
 pub mod xaes;
