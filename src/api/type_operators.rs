@@ -2,7 +2,9 @@
 
 use crate::error::Error;
 use crate::pg::call::Call;
+use crate::pg::proc;
 use crate::pg::site::Site;
+use crate::plaintext::Codec;
 use crate::sql_function;
 use crate::types::compare::{self, Comparing, Side};
 use crate::types::domain;
@@ -26,10 +28,10 @@ macro_rules! equality {
 equality! {
     type_eq(Typed, Typed) is true;
     type_ne(Typed, Typed) is false;
-    type_eq_base(Typed, Base) is true;
-    type_ne_base(Typed, Base) is false;
-    base_eq_type(Base, Typed) is true;
-    base_ne_type(Base, Typed) is false;
+    type_eq_plain(Typed, Plain) is true;
+    type_ne_plain(Typed, Plain) is false;
+    plain_eq_type(Plain, Typed) is true;
+    plain_ne_type(Plain, Typed) is false;
 }
 
 /// Orders of two values of the type, as the boolean of an operator.
@@ -68,9 +70,9 @@ macro_rules! comparator {
 comparator! {
     type_cmp by plaintext_order;
     token_cmp by typed_token_order;
-    token_cmp_base by typed_base_token_order;
-    base_cmp_token by base_typed_token_order;
-    base_token_cmp by base_token_order;
+    token_cmp_plain by typed_plain_token_order;
+    plain_cmp_token by plain_typed_token_order;
+    plain_token_cmp by plain_token_order;
 }
 
 sql_function! {
@@ -86,14 +88,14 @@ sql_function! {
 }
 
 sql_function! {
-    fn base_hash(call) {
-        hash(call, Side::Base, false)
+    fn plain_hash(call) {
+        hash(call, Side::Plain, false)
     }
 }
 
 sql_function! {
-    fn base_hash_extended(call) {
-        hash(call, Side::Base, true)
+    fn plain_hash_extended(call) {
+        hash(call, Side::Plain, true)
     }
 }
 
@@ -106,15 +108,20 @@ struct OperatorSite {
 
 impl Site for OperatorSite {}
 
-/// The call site's memory. Where a side is of the base type, the domain comes from the function; values of the type
+/// The call site's memory. Where a side is plain, the domain comes from the function; values of the type
 /// name theirs.
 #[inline]
 fn site<'call>(call: &Call<'call>, sides: &[Side]) -> Result<&'call mut Comparing, Error> {
     let site = call.site::<OperatorSite>();
-    if sides.iter().any(|side| matches!(side, Side::Base(_))) {
+    if sides.iter().any(|side| matches!(side, Side::Plain(_))) {
         let generation = crate::keyring::generation();
-        if site.comparing.domain.is_none() || site.generation != generation {
-            site.comparing.domain = Some(domain::by_function(call.function())?);
+        if site.comparing.plain.is_none() || site.generation != generation {
+            let domain = domain::by_function(call.function())?;
+            let plain = proc::arguments(call.function())
+                .into_iter()
+                .find(|argument| *argument != domain.type_oid)
+                .ok_or(Error::NoDomain { function: call.function().to_u32() })?;
+            site.comparing.plain = Some((domain, Codec::of(plain)?));
             site.generation = generation;
         }
     }
@@ -142,16 +149,16 @@ fn typed_token_order(call: &Call<'_>) -> Result<Option<Ordering>, Error> {
     token_order(call, Side::Typed, Side::Typed)
 }
 
-fn typed_base_token_order(call: &Call<'_>) -> Result<Option<Ordering>, Error> {
-    token_order(call, Side::Typed, Side::Base)
+fn typed_plain_token_order(call: &Call<'_>) -> Result<Option<Ordering>, Error> {
+    token_order(call, Side::Typed, Side::Plain)
 }
 
-fn base_typed_token_order(call: &Call<'_>) -> Result<Option<Ordering>, Error> {
-    token_order(call, Side::Base, Side::Typed)
+fn plain_typed_token_order(call: &Call<'_>) -> Result<Option<Ordering>, Error> {
+    token_order(call, Side::Plain, Side::Typed)
 }
 
-fn base_token_order(call: &Call<'_>) -> Result<Option<Ordering>, Error> {
-    token_order(call, Side::Base, Side::Base)
+fn plain_token_order(call: &Call<'_>) -> Result<Option<Ordering>, Error> {
+    token_order(call, Side::Plain, Side::Plain)
 }
 
 #[inline]

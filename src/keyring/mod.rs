@@ -89,7 +89,7 @@ impl Keyring {
             (Some(ttl), Some(oldest)) => oldest.elapsed() >= ttl,
             _ => false,
         };
-        if expired || self.derived.len() >= MAX_SUBKEYS {
+        if expired {
             self.forget_everything();
             // Handles that call sites remember have become meaningless.
             inval::bump();
@@ -100,6 +100,17 @@ impl Keyring {
             self.resolved.clear();
         }
         generation
+    }
+
+    /// Wipes what was derived from data keys. Handles that call sites remember have become meaningless: they belong to the
+    /// generation that ends here.
+    fn forget_subkeys(&mut self) {
+        self.epochs = values::EpochCache::default();
+        self.values.clear();
+        self.tokens.clear();
+        self.derived.clear();
+        self.resolved.clear();
+        inval::bump();
     }
 
     fn forget_everything(&mut self) {

@@ -63,6 +63,10 @@ pub(super) fn resolve(
         data_keys::load(row)?;
     }
     with(|keyring| {
+        // Here and not between statements: one statement may go through more contexts than there is memory for.
+        if keyring.derived.len() >= super::MAX_SUBKEYS {
+            keyring.forget_subkeys();
+        }
         let handles: Result<Box<[Handle]>, Error> = rows
             .into_iter()
             .map(|row| derive(keyring, row, &request.context))

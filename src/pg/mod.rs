@@ -8,6 +8,7 @@
 //! | [`inval`] | when did something that we cached change? when did a transaction end? |
 //! | [`proc`] | what does the catalog say about a function? |
 //! | [`scan`] | how are our own tables read without SQL, snapshots of old statements, or privileges of the caller? |
+//! | [`settings`] | settings that differ for a moment |
 //! | [`scratch`] | memory for the length of one comparison |
 //! | [`sql`] | how are fixed statements run through SPI? |
 //! | [`acl`] | who is asking, and whose privileges has that role? |
@@ -36,6 +37,7 @@ pub mod scan;
 pub mod scratch;
 pub mod secret;
 pub mod server;
+pub mod settings;
 pub mod site;
 pub mod sql;
 pub mod trigger;

@@ -14,6 +14,13 @@ pub fn signature(function: Oid) -> Vec<Oid> {
     }
 }
 
+/// Argument types of a function.
+pub fn arguments(function: Oid) -> Vec<Oid> {
+    let mut signature = signature(function);
+    signature.remove(0);
+    signature
+}
+
 /// The types that the operator families of a support function are about.
 pub fn operator_family_types(function: Oid) -> Result<Vec<Oid>, SpiError> {
     // Read-only, so that it works in parallel workers.

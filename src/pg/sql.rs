@@ -5,18 +5,27 @@ use pgrx::spi::{Spi, SpiError, SpiHeapTupleData};
 
 pub type Argument<'a> = DatumWithOid<'a>;
 
+/// Raises PostgreSQL's own error in a read-only transaction and on a standby. Asked first, because pgrx assigns a
+/// transaction id before it runs a statement that may write, and on a standby that is an internal error.
+fn prevent_if_read_only() {
+    // SAFETY: raises or returns; the name is copied into the message.
+    unsafe { pgrx::pg_sys::PreventCommandIfReadOnly(c"a function that changes data".as_ptr()) }
+}
+
 /// Runs a statement that changes something; the number of rows it touched.
 pub fn execute(statement: &str, arguments: &[Argument<'_>]) -> Result<usize, SpiError> {
+    prevent_if_read_only();
     Spi::connect_mut(|client| Ok(client.update(statement, None, arguments)?.len()))
 }
 
-/// Runs a statement and reads every row that it returns. It sees what our transaction and, under READ COMMITTED,
-/// others have committed so far.
+/// Runs a statement that is part of a change and reads every row that it returns. It sees what our transaction and,
+/// under READ COMMITTED, others have committed so far.
 pub fn query<T>(
     statement: &str,
     arguments: &[Argument<'_>],
     mut read: impl FnMut(&SpiHeapTupleData<'_>) -> Result<T, SpiError>,
 ) -> Result<Vec<T>, SpiError> {
+    prevent_if_read_only();
     Spi::connect_mut(|client| {
         let table = client.update(statement, None, arguments)?;
         let mut rows = Vec::with_capacity(table.len());

@@ -1,6 +1,7 @@
 //! Values of any type as text, in a form that doesn't depend on the session's settings, and back.
 
 use super::call::Call;
+use super::settings;
 use pgrx::pg_sys;
 use pgrx::pg_sys::PgTryBuilder;
 use pgrx::pg_sys::panic::CaughtError;
@@ -23,29 +24,9 @@ const CANONICAL: [(&CStr, &CStr); 9] = [
     (c"lc_monetary", c"C"),
 ];
 
-/// How the session has its settings while `body` runs: canonical ones for reading and writing stored text.
+/// Runs `body` with the settings that stored text is written and read under.
 pub fn with_canonical_settings<T>(body: impl FnOnce() -> T) -> T {
-    // SAFETY: a nest level is undone by the transaction if `body` raises.
-    let level = unsafe {
-        let level = pg_sys::NewGUCNestLevel();
-        for (name, value) in CANONICAL {
-            pg_sys::set_config_option(
-                name.as_ptr(),
-                value.as_ptr(),
-                pg_sys::GucContext::PGC_USERSET,
-                pg_sys::GucSource::PGC_S_SESSION,
-                pg_sys::GucAction::GUC_ACTION_SAVE,
-                true,
-                0,
-                false,
-            );
-        }
-        level
-    };
-    let result = body();
-    // SAFETY: the level made above, with everything set in it.
-    unsafe { pg_sys::AtEOXact_GUC(true, level) };
-    result
+    settings::with(&CANONICAL, body)
 }
 
 /// A value in its type's text form, under the session's settings.

@@ -6,10 +6,12 @@
 
 use super::domain::Domain;
 use super::value::{self, Opening, Searching, Token, normalized_datum, open, stored_token};
+use crate::plaintext::Codec;
+use pg_encrypt_core::envelope::TypeCode;
 use crate::error::Error;
 use crate::pg::compare;
 use crate::pg::scratch::with_scratch;
-use pgrx::pg_sys::{Datum, Oid};
+use pgrx::pg_sys::{self, Datum, Oid};
 use std::cmp::Ordering;
 
 /// What a call site that compares remembers.
@@ -18,7 +20,8 @@ pub struct Comparing {
     pub a: Opening,
     pub b: Opening,
     pub search: Searching,
-    pub domain: Option<Domain>,
+    /// Of an operator with a plain side: the domain, and how values of the plain type become bytes.
+    pub plain: Option<(Domain, Codec)>,
 }
 
 /// One side of a comparison.
@@ -26,8 +29,8 @@ pub struct Comparing {
 pub enum Side {
     /// A value of the encrypted type.
     Typed(Datum),
-    /// A value of its base type.
-    Base(Datum),
+    /// A value of a plain type that the base type is compared with.
+    Plain(Datum),
 }
 
 /// Whether two sides are equal, by token where there is one.
@@ -38,45 +41,41 @@ pub fn equal(site: &mut Comparing, collation: Oid, a: Side, b: Side) -> Result<b
     {
         return Ok(a == b);
     }
-    if let Some(domain) = site.domain.filter(Domain::is_searchable) {
-        return Ok(token(site, &domain, a)? == token(site, &domain, b)?);
+    if site.plain.is_some_and(|(domain, _)| domain.is_searchable()) {
+        return Ok(token(site, a)? == token(site, b)?);
     }
     with_scratch(|| {
-        let (domain, a, b) = plain(site, a, b)?;
-        Ok(compare::equal(domain.base.type_oid, collation, a, b))
+        let (type_oid, a, b) = comparable(site, a, b)?;
+        Ok(compare::equal(type_oid, collation, a, b))
     })
 }
 
 /// The plaintext order.
 pub fn order(site: &mut Comparing, collation: Oid, a: Datum, b: Datum) -> Result<Ordering, Error> {
     with_scratch(|| {
-        let (domain, a, b) = plain(site, Side::Typed(a), Side::Typed(b))?;
-        Ok(compare::order(domain.base.type_oid, collation, a, b))
+        let (type_oid, a, b) = comparable(site, Side::Typed(a), Side::Typed(b))?;
+        Ok(compare::order(type_oid, collation, a, b))
     })
 }
 
 /// The token order. All sides are of one domain, which is searchable.
 #[inline]
 pub fn token_order(site: &mut Comparing, a: Side, b: Side) -> Result<Ordering, Error> {
-    if let (Side::Typed(a), Side::Typed(b)) = (a, b) {
-        return Ok(required_token(a)?.cmp(&required_token(b)?));
-    }
-    let domain = site.domain.ok_or(Error::NotSearchable)?;
-    Ok(token(site, &domain, a)?.cmp(&token(site, &domain, b)?))
+    Ok(token(site, a)?.cmp(&token(site, b)?))
 }
 
 /// 32 bits of hash, or 64 with a seed: from the token, or from the base type where there is none.
 pub fn hash(site: &mut Comparing, collation: Oid, side: Side, seed: Option<Datum>) -> Result<Datum, Error> {
-    let token = match (side, site.domain.filter(Domain::is_searchable)) {
+    let token = match (side, site.plain) {
         (Side::Typed(value), _) => stored_token(value)?,
-        (Side::Base(_), Some(domain)) => Some(token(site, &domain, side)?),
-        (Side::Base(_), None) => None,
+        (Side::Plain(_), Some((domain, _))) if domain.is_searchable() => Some(token(site, side)?),
+        (Side::Plain(_), _) => None,
     };
     match token {
         Some(token) => Ok(hash_of_token(&token, seed)),
         None => with_scratch(|| {
-            let (domain, value, _) = plain(site, side, side)?;
-            Ok(compare::hash(domain.base.type_oid, collation, value, seed))
+            let (type_oid, value) = comparable_side(&mut site.a, site.plain, side)?;
+            Ok(compare::hash(type_oid, collation, value, seed))
         }),
     }
 }
@@ -96,36 +95,46 @@ fn hash_of_token(token: &Token, seed: Option<Datum>) -> Datum {
     }
 }
 
-fn token(site: &mut Comparing, domain: &Domain, side: Side) -> Result<Token, Error> {
-    match side {
-        Side::Typed(value) => required_token(value),
-        Side::Base(value) => with_scratch(|| value::search_token(&mut site.search, domain, value)),
-    }
-}
-
 #[inline]
-fn required_token(value: Datum) -> Result<Token, Error> {
-    stored_token(value)?.ok_or(Error::NotSearchable)
-}
-
-/// Both sides as base values, in the form that is compared.
-fn plain(site: &mut Comparing, a: Side, b: Side) -> Result<(Domain, Datum, Datum), Error> {
-    let (of_a, a) = plain_side(&mut site.a, site.domain, a)?;
-    let (of_b, b) = plain_side(&mut site.b, site.domain, b)?;
-    let domain = of_a.or(of_b).ok_or(Error::NotSearchable)?;
-    Ok((domain, normalized_datum(&domain, a)?, normalized_datum(&domain, b)?))
-}
-
-fn plain_side(
-    site: &mut Opening,
-    declared: Option<Domain>,
-    side: Side,
-) -> Result<(Option<Domain>, Datum), Error> {
+fn token(site: &mut Comparing, side: Side) -> Result<Token, Error> {
     match side {
-        Side::Typed(value) => {
-            let opened = open(site, value)?;
-            Ok((Some(opened.domain), opened.base_datum()?))
+        Side::Typed(value) => stored_token(value)?.ok_or(Error::NotSearchable),
+        Side::Plain(value) => {
+            let (domain, codec) = site.plain.ok_or(Error::NotSearchable)?;
+            with_scratch(|| value::search_token(&mut site.search, &domain, &codec, value))
         }
-        Side::Base(value) => Ok((declared, value)),
     }
+}
+
+/// Both sides as values of one type, and that type.
+fn comparable(site: &mut Comparing, a: Side, b: Side) -> Result<(Oid, Datum, Datum), Error> {
+    let (type_oid, a) = comparable_side(&mut site.a, site.plain, a)?;
+    let (_, b) = comparable_side(&mut site.b, site.plain, b)?;
+    Ok((type_oid, a, b))
+}
+
+/// A side in the form that is compared: integers of any width as bigint, text as its type's normalizer leaves it, and
+/// otherwise the base type.
+fn comparable_side(
+    site: &mut Opening,
+    plain: Option<(Domain, Codec)>,
+    side: Side,
+) -> Result<(Oid, Datum), Error> {
+    let (domain, value) = match (side, plain) {
+        (Side::Typed(value), _) => {
+            let opened = open(site, value)?;
+            if opened.code == TypeCode::Int {
+                return Ok((pg_sys::INT8OID, opened.as_bigint()?));
+            }
+            (opened.domain, opened.base_datum()?)
+        }
+        (Side::Plain(value), Some((domain, codec))) => {
+            if codec.code == TypeCode::Int && domain.base.code == TypeCode::Int {
+                return Ok((pg_sys::INT8OID, value::bigint(&codec.encode(value))?));
+            }
+            (domain, value::as_base(&domain, &codec, value)?)
+        }
+        (Side::Plain(_), None) => return Err(Error::NotSearchable),
+    };
+    Ok((domain.base.type_oid, normalized_datum(&domain, value)?))
 }

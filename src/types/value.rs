@@ -7,14 +7,14 @@ use crate::guc;
 use crate::keyring::tokens::{self, PinnedSite};
 use crate::keyring::values::{self, OpenSite, SealSite};
 use crate::pg::datum::{new_varlena, varlena_bytes, varlena_head};
-use crate::pg::encoding;
 use crate::pg::site::Remembered;
-use crate::plaintext::MAX_PLAINTEXT;
+use crate::pg::{acl, encoding, typeio};
+use crate::plaintext::{Codec, MAX_PLAINTEXT};
 use pg_encrypt_core::compress::{compress, decompress};
 use pg_encrypt_core::envelope::TypeCode;
 use pg_encrypt_core::token::TokenBits;
 use pg_encrypt_core::typed::{Head, MAX_PREFIX_LEN, Prefix, TOKEN_LEN, TypeRef, TypedValue};
-use pgrx::pg_sys::Datum;
+use pgrx::pg_sys::{Datum, Oid};
 use std::borrow::Cow;
 
 pub type Token = [u8; TOKEN_LEN];
@@ -39,6 +39,7 @@ pub struct Opening {
 pub struct Searching {
     site: PinnedSite,
     generation: u64,
+    role: Oid,
     plaintext: Remembered<128>,
     token: Token,
 }
@@ -107,6 +108,11 @@ impl Opening {
 }
 
 impl Opened {
+    /// An integer of any width as bigint.
+    pub fn as_bigint(&self) -> Result<Datum, Error> {
+        bigint(self.bytes)
+    }
+
     /// The base type's datum.
     pub fn base_datum(&self) -> Result<Datum, Error> {
         match self.code {
@@ -127,18 +133,45 @@ pub fn stored_token(value: Datum) -> Result<Option<Token>, Error> {
     Ok(Head::parse(bytes)?.token(bytes).copied())
 }
 
-/// The token of a base value, for search. Computed once per call site for the same value.
+/// The token of a plain value, for search. Computed once per call site for the same value.
 #[inline]
-pub fn search_token(site: &mut Searching, domain: &Domain, value: Datum) -> Result<Token, Error> {
-    let plaintext = domain.base.encode(value);
+pub fn search_token(
+    site: &mut Searching,
+    domain: &Domain,
+    codec: &Codec,
+    value: Datum,
+) -> Result<Token, Error> {
+    // Values of the same code have the same bytes; of others, the base type's.
+    let plaintext = match codec.code == domain.base.code {
+        true => codec.encode(value),
+        false => domain.base.encode(as_base(domain, codec, value)?),
+    };
     let generation = crate::keyring::generation();
-    if site.generation == generation && site.plaintext.is(&plaintext) {
+    let role = acl::current_user();
+    if site.generation == generation && site.role == role && site.plaintext.is(&plaintext) {
         return Ok(site.token);
     }
     site.token = make_token(&mut site.site, domain, &plaintext, Privilege::Search)?;
     site.generation = generation;
+    site.role = role;
     site.plaintext.set(&plaintext);
     Ok(site.token)
+}
+
+/// A plain value as one of the base type.
+pub fn as_base(domain: &Domain, codec: &Codec, value: Datum) -> Result<Datum, Error> {
+    match codec.type_oid == domain.base.type_oid {
+        true => Ok(value),
+        false => typeio::convert(value, codec.type_oid, domain.base.type_oid).map_err(|refused| {
+            Error::InvalidInput { refused, wanted: typeio::type_name(domain.base.type_oid) }
+        }),
+    }
+}
+
+/// A bigint from the bytes that integers of every width are encrypted as.
+pub fn bigint(bytes: &[u8]) -> Result<Datum, Error> {
+    let bytes: [u8; 8] = bytes.try_into().map_err(|_| Error::AuthenticationFailed)?;
+    Ok(i64::from_be_bytes(bytes).into())
 }
 
 #[inline]

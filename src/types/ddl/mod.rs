@@ -8,7 +8,7 @@ mod names;
 use crate::catalog::types::{self, NewType};
 use crate::error::Error;
 use crate::keyring;
-use crate::pg::{acl, sql, typeio};
+use crate::pg::{acl, settings, sql, typeio};
 use crate::plaintext::Codec;
 use names::{Names, TypeName};
 use pg_encrypt_core::envelope::TypeCode;
@@ -17,14 +17,22 @@ use pg_encrypt_core::normalize::Normalizer;
 use pg_encrypt_core::random::os_random;
 use pg_encrypt_core::typed::TypeRef;
 use pgrx::pg_sys::{self, Oid};
+use std::ffi::CStr;
 
 const TYPE: &str = include_str!("type.sql");
+const PLAIN: &str = include_str!("plain.sql");
 const SEARCHABLE: &str = include_str!("searchable.sql");
+const SEARCHABLE_PLAIN: &str = include_str!("searchable_plain.sql");
 const CAST_FROM: &str = include_str!("cast_from.sql");
 const CAST_TO: &str = include_str!("cast_to.sql");
 
 /// The two types that come with the extension, in schema `encrypt`, under the key of this name.
 pub const DEFAULT_KEY: &str = "default";
+
+/// Settings while the statements run: names that are not qualified are PostgreSQL's, and nobody needs to be told that
+/// a type is a shell before it is complete.
+const QUIET: [(&CStr, &CStr); 2] =
+    [(c"search_path", c"pg_catalog, pg_temp"), (c"client_min_messages", c"warning")];
 
 /// What a user asks for.
 pub struct Wish<'a> {
@@ -51,7 +59,7 @@ pub fn create(wish: &Wish<'_>) -> Result<Oid, Error> {
     if name.exists() {
         return Err(Error::TypeExists { name: name.qualified() });
     }
-    create_objects(&name, wish.base, wish.searchable)?;
+    settings::with(&QUIET, || create_objects(&name, wish.base, wish.searchable))?;
     let type_oid = name.type_oid()?;
     register(type_oid, wish.base, wish.key_name, wish.normalizer, index_key)?;
     Ok(type_oid)
@@ -59,7 +67,8 @@ pub fn create(wish: &Wish<'_>) -> Result<Oid, Error> {
 
 /// Makes the objects of a type that comes with the extension; its registry row comes with its key.
 pub fn create_builtin(name: &str, base: Oid, searchable: bool) -> Result<(), Error> {
-    create_objects(&TypeName::in_our_schema(name)?, base, searchable)
+    let name = TypeName::in_our_schema(name)?;
+    settings::with(&QUIET, || create_objects(&name, base, searchable))
 }
 
 /// Enters the types that come with the extension when their key is made. Not earlier: their numbers must not be drawn
@@ -84,8 +93,9 @@ pub fn drop(type_oid: Oid) -> Result<(), Error> {
     if let Some(user) = names::first_user_of(type_oid)? {
         return Err(Error::TypeInUse { type_name: typeio::type_name(type_oid), by: user });
     }
+    let name = names::qualified_type(type_oid)?;
     // CASCADE because a type and its functions depend on each other; all that it takes along is the type's own.
-    sql::execute(&format!("drop type {} cascade", names::qualified_type(type_oid)?), &[])?;
+    settings::with(&QUIET, || sql::execute(&format!("drop type {name} cascade"), &[]))?;
     types::delete(type_oid)
 }
 
@@ -163,27 +173,65 @@ fn sources(base: Oid) -> Option<&'static [&'static str]> {
     })
 }
 
+/// Types other than the base type that PostgreSQL compares with it directly. Only those from which every value converts
+/// without loss, or whose values have the same bytes: a date is not compared with a timestamp by token.
+fn compared(base: Oid) -> &'static [&'static str] {
+    match base {
+        pg_sys::INT4OID => &["smallint", "bigint"],
+        pg_sys::INT8OID => &["smallint", "integer"],
+        pg_sys::NUMERICOID => &["smallint", "integer", "bigint"],
+        pg_sys::TIMESTAMPTZOID => &["date", "timestamp without time zone"],
+        _ => &[],
+    }
+}
+
+/// Functions of the templates for plain types, of which a type has one per plain type.
+const PLAIN_FUNCTIONS: [&str; 9] = [
+    "eq_plain",
+    "ne_plain",
+    "plain_eq",
+    "plain_ne",
+    "hash_plain",
+    "hash_plain_extended",
+    "token_cmp_plain",
+    "plain_cmp_token",
+    "plain_token_cmp",
+];
+
 fn create_objects(name: &TypeName, base: Oid, searchable: bool) -> Result<(), Error> {
     let is_text = base == pg_sys::TEXTOID;
-    let mut names = Names::new(name, &typeio::type_name(base));
+    let base_name = typeio::type_name(base);
+    let mut names = Names::new(name, &base_name);
     names.set("category", if is_text { "'S'" } else { "'U'" });
     names.set("collatable", if is_text { "true" } else { "false" });
     names.set("eq_volatility", if searchable { "immutable" } else { "stable" });
     names.set("eq_cost", if searchable { "1" } else { "40" });
 
-    sql::execute(&names.fill(TYPE)?, &[])?;
+    let run = |names: &Names, template| sql::execute(&names.fill(template)?, &[]).map_err(Error::from);
+
+    run(&names, TYPE)?;
     if searchable {
-        sql::execute(&names.fill(SEARCHABLE)?, &[])?;
+        run(&names, SEARCHABLE)?;
+    }
+    for (n, plain) in [&*base_name].iter().chain(compared(base)).enumerate() {
+        names.set("plain", plain);
+        for function in PLAIN_FUNCTIONS {
+            names.set_function(function, &format!("{function}_{n}"));
+        }
+        run(&names, PLAIN)?;
+        if searchable {
+            run(&names, SEARCHABLE_PLAIN)?;
+        }
     }
     for (n, source) in sources(base).unwrap_or_default().iter().enumerate() {
         names.set("source", source);
         names.set_function("from_source", &format!("from_{n}"));
-        sql::execute(&names.fill(CAST_FROM)?, &[])?;
+        run(&names, CAST_FROM)?;
     }
     if is_text {
         for target in ["character varying", "character"] {
             names.set("target", target);
-            sql::execute(&names.fill(CAST_TO)?, &[])?;
+            run(&names, CAST_TO)?;
         }
     }
     let kind = if searchable { "searchable encrypted" } else { "encrypted" };

@@ -39,15 +39,6 @@ create function {fn eq}({type}, {type}) returns boolean
     language c {eq_volatility} strict parallel safe cost {eq_cost} as '$libdir/pg_encrypt', 'type_eq';
 create function {fn ne}({type}, {type}) returns boolean
     language c {eq_volatility} strict parallel safe cost {eq_cost} as '$libdir/pg_encrypt', 'type_ne';
-create function {fn eq_base}({type}, {base}) returns boolean
-    language c stable strict parallel safe cost {eq_cost} as '$libdir/pg_encrypt', 'type_eq_base';
-create function {fn ne_base}({type}, {base}) returns boolean
-    language c stable strict parallel safe cost {eq_cost} as '$libdir/pg_encrypt', 'type_ne_base';
-create function {fn base_eq}({base}, {type}) returns boolean
-    language c stable strict parallel safe cost {eq_cost} as '$libdir/pg_encrypt', 'base_eq_type';
-create function {fn base_ne}({base}, {type}) returns boolean
-    language c stable strict parallel safe cost {eq_cost} as '$libdir/pg_encrypt', 'base_ne_type';
-
 create operator {schema}.= (
     leftarg = {type}, rightarg = {type}, function = {fn eq},
     commutator = operator({schema}.=), negator = operator({schema}.<>),
@@ -57,23 +48,6 @@ create operator {schema}.<> (
     leftarg = {type}, rightarg = {type}, function = {fn ne},
     commutator = operator({schema}.<>), negator = operator({schema}.=), restrict = neqsel, join = neqjoinsel
 );
-create operator {schema}.= (
-    leftarg = {type}, rightarg = {base}, function = {fn eq_base},
-    commutator = operator({schema}.=), negator = operator({schema}.<>), restrict = eqsel, join = eqjoinsel, hashes
-);
-create operator {schema}.<> (
-    leftarg = {type}, rightarg = {base}, function = {fn ne_base},
-    commutator = operator({schema}.<>), negator = operator({schema}.=), restrict = neqsel, join = neqjoinsel
-);
-create operator {schema}.= (
-    leftarg = {base}, rightarg = {type}, function = {fn base_eq},
-    commutator = operator({schema}.=), negator = operator({schema}.<>), restrict = eqsel, join = eqjoinsel, hashes
-);
-create operator {schema}.<> (
-    leftarg = {base}, rightarg = {type}, function = {fn base_ne},
-    commutator = operator({schema}.<>), negator = operator({schema}.=), restrict = neqsel, join = neqjoinsel
-);
-
 -- Plaintext order, for ORDER BY, min, max, merge joins: at run time only. An index in this order would store it on
 -- disk, which the extension's event trigger refuses.
 
@@ -114,25 +88,15 @@ create operator class {class order} default for type {type} using btree as
     operator 4 {schema}.>=, operator 5 {schema}.>,
     function 1 {fn cmp}({type}, {type});
 
--- Hash: of the token if there is one, else of the decrypted value. With the base type on either side, so that joins
--- with plain columns can hash.
+-- Hash: of the token if there is one, else of the decrypted value.
 
 create function {fn hash}({type}) returns integer
     language c {eq_volatility} strict parallel safe cost {eq_cost} as '$libdir/pg_encrypt', 'type_hash';
 create function {fn hash_extended}({type}, bigint) returns bigint
     language c {eq_volatility} strict parallel safe cost {eq_cost} as '$libdir/pg_encrypt', 'type_hash_extended';
-create function {fn hash_base}({base}) returns integer
-    language c stable strict parallel safe cost {eq_cost} as '$libdir/pg_encrypt', 'base_hash';
-create function {fn hash_base_extended}({base}, bigint) returns bigint
-    language c stable strict parallel safe cost {eq_cost} as '$libdir/pg_encrypt', 'base_hash_extended';
 
 create operator family {class hash} using hash;
 create operator class {class hash} default for type {type} using hash family {class hash} as
     operator 1 {schema}.=,
     function 1 {fn hash}({type}),
     function 2 {fn hash_extended}({type}, bigint);
-alter operator family {class hash} using hash add
-    operator 1 {schema}.= ({type}, {base}),
-    operator 1 {schema}.= ({base}, {type}),
-    function 1 ({base}, {base}) {fn hash_base}({base}),
-    function 2 ({base}, {base}) {fn hash_base_extended}({base}, bigint);
