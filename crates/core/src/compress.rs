@@ -50,13 +50,17 @@ impl fmt::Display for CompressionError {
 
 impl std::error::Error for CompressionError {}
 
-/// Compresses a plaintext of more than [`MIN_LEN`] bytes; `None` if it is shorter or the result would not save an eighth.
+/// Compresses a plaintext of more than [`MIN_LEN`] bytes; `None` if it is shorter, if the result would not save an eighth,
+/// or if there is no memory to try.
 pub fn compress(plaintext: &[u8]) -> Option<Vec<u8>> {
     if plaintext.len() <= MIN_LEN {
         return None;
     }
     let length = u32::try_from(plaintext.len()).ok()?;
-    let mut out = vec![0; LENGTH_LEN + lz4_flex::block::get_maximum_output_size(plaintext.len())];
+    let most = LENGTH_LEN + lz4_flex::block::get_maximum_output_size(plaintext.len());
+    let mut out = Vec::new();
+    out.try_reserve_exact(most).ok()?;
+    out.resize(most, 0);
     out[..LENGTH_LEN].copy_from_slice(&length.to_be_bytes());
     let block = lz4_flex::block::compress_into(plaintext, &mut out[LENGTH_LEN..]).ok()?;
     out.truncate(LENGTH_LEN + block);

@@ -85,20 +85,27 @@ impl SivKey {
         row_id: &[u8],
         out: &mut [u8],
     ) -> Result<(), AuthenticationFailed> {
-        out.zeroize();
+        let opened = self.try_open_into(envelope, row_id, out);
+        if opened.is_err() {
+            out.zeroize();
+        }
+        opened
+    }
+
+    fn try_open_into(
+        &self,
+        envelope: &Envelope<'_>,
+        row_id: &[u8],
+        out: &mut [u8],
+    ) -> Result<(), AuthenticationFailed> {
         if envelope.header().format != Format::Siv || out.len() != envelope.plaintext_len() {
             return Err(AuthenticationFailed);
         }
         out.copy_from_slice(envelope.ciphertext());
-        let opened = self.cipher().decrypt_inout_detached(
-            [[envelope.header_bytes(), row_id].concat()],
-            (&mut *out).into(),
-            envelope.tag().into(),
-        );
-        opened.map_err(|_| {
-            out.zeroize();
-            AuthenticationFailed
-        })
+        let associated_data = [envelope.header_bytes(), row_id].concat();
+        self.cipher()
+            .decrypt_inout_detached([associated_data], out.into(), envelope.tag().into())
+            .map_err(|_| AuthenticationFailed)
     }
 
     /// SIV keeps running state while it works, so each message has an instance of its own.

@@ -341,5 +341,9 @@ fn xor(block: &mut [u8; BLOCK_LEN], other: &AesBlock) {
 #[inline]
 fn verify(expected: &[u8; TAG_LEN], presented: &[u8; TAG_LEN]) -> Result<(), AuthenticationFailed> {
     let equal = u128::from_ne_bytes(*expected).ct_eq(&u128::from_ne_bytes(*presented));
-    if bool::from(equal) { Ok(()) } else { Err(AuthenticationFailed) }
+    if bool::from(equal) {
+        Ok(())
+    } else {
+        Err(AuthenticationFailed)
+    }
 }

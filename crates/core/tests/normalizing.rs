@@ -80,8 +80,7 @@ fn what_needs_no_change_is_borrowed() {
 }
 
 #[test]
-fn exact_takes_what_is_not_text() {
-    assert_eq!(Normalizer::Exact.code(), 1);
+fn normalizers_have_words_and_codes() {
     assert_eq!(Normalizer::ALL.map(Normalizer::code), [1, 2, 3, 4]);
     assert_eq!(
         Normalizer::ALL.map(Normalizer::as_str),
@@ -93,16 +92,6 @@ fn exact_takes_what_is_not_text() {
     for word in ["", "Exact", "exact ", "lower"] {
         assert_eq!(word.parse::<Normalizer>(), Err(UnknownNormalizer));
     }
-}
-
-/// One character of 3 bytes becomes 33: the limit is on what comes out.
-#[test]
-fn values_that_grow_beyond_the_limit_are_refused() {
-    let ligature = "\u{fdfa}";
-    let grown = normalize(Normalizer::Casefold, ligature);
-    assert_eq!((ligature.len(), grown.len()), (3, 33));
-    let value = ligature.repeat(1000);
-    assert_eq!(normalize(Normalizer::Casefold, &value).len(), 33_000);
 }
 
 /// Characters that exercise the tables: marks that reorder, compose and fold to letters, invisible ones, compatibility

@@ -26,7 +26,7 @@ pub(super) fn casefold(value: &str) -> Result<Cow<'_, str>, NormalizeError> {
     if value.is_ascii() {
         Ok(ascii(value))
     } else {
-        unicode(value).map(Cow::Owned)
+        unicode(value, MAX_LEN).map(Cow::Owned)
     }
 }
 
@@ -41,7 +41,7 @@ fn ascii(value: &str) -> Cow<'_, str> {
     }
 }
 
-fn unicode(value: &str) -> Result<String, NormalizeError> {
+fn unicode(value: &str, limit: usize) -> Result<String, NormalizeError> {
     let mut mapped = String::with_capacity(value.len());
     let mut mapping = Mapping::default();
     for character in NFD.normalize_iter(value.trim().chars()) {
@@ -50,7 +50,7 @@ fn unicode(value: &str) -> Result<String, NormalizeError> {
         } else {
             mapped.push_str(mapping.nfkc_casefold(character));
         }
-        if mapped.len() > MAX_LEN {
+        if mapped.len() > limit {
             return Err(NormalizeError::TooLong);
         }
     }
@@ -85,5 +85,19 @@ impl Mapping {
             }
             core::mem::swap(&mut self.current, &mut self.next);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// U+FDFA, one character of 3 bytes, becomes 33: the limit is on what comes out.
+    #[test]
+    fn values_that_grow_beyond_the_limit_are_refused() {
+        let value = "\u{fdfa}".repeat(10);
+        assert_eq!(unicode(&value, 330).map(|folded| folded.len()), Ok(330));
+        assert_eq!(unicode(&value, 329), Err(NormalizeError::TooLong));
+        assert_eq!(unicode(&value, value.len()), Err(NormalizeError::TooLong));
     }
 }

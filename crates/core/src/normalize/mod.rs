@@ -17,7 +17,7 @@ pub enum Normalizer {
     Exact = 1,
     /// Without regard to case, compatibility forms, invisible characters and white space at the ends.
     Casefold = 2,
-    /// [`Casefold`](Self::Casefold), and without white space around the last `@`.
+    /// [`Casefold`](Self::Casefold), also without white space on both sides of the last `@`.
     Email = 3,
     /// ASCII digits only.
     Digits = 4,
@@ -102,7 +102,12 @@ impl FromStr for Normalizer {
 /// (U+FDFA), so a value that is short enough itself may not be when it is normalized.
 pub const MAX_LEN: usize = (1 << 30) - 1;
 
-/// Splits at the last `@` (a quoted local part may hold others, RFC 5321 section 4.1.2) and trims both parts.
+/// Trims around the last `@` of a folded value. A quoted local part may hold others (RFC 5321 section 4.1.2).
+///
+/// This is not validation: a value without `@`, or with nothing on one of its sides, is what it is. Nothing is done that
+/// depends on the mail provider or the resolver: dots and `+tags` of the local part stay, so do a final dot of the domain
+/// and the difference between an internationalized domain and its ASCII form. Folding comes before splitting, because a
+/// full-width `@` becomes one.
 fn email(folded: Cow<'_, str>) -> Cow<'_, str> {
     match folded.rsplit_once('@') {
         Some((local, domain))
