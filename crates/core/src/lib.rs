@@ -10,6 +10,7 @@
 //! | [`wrap`] | wrapping data keys under a local root key; the associated data of remote providers |
 //! | [`envelope`] | the value format 0xE1: header, parsing, sealing and opening under nonce epochs |
 //! | [`deterministic`] | the value format 0xE2, for joins and uniqueness on the value itself |
+//! | [`typed`] | the value format 0xE3: an envelope inside a value of an encrypted type |
 //! | [`compress`] | compressed plaintexts |
 //! | [`normalize`] | which values a blind index takes for equal |
 //! | [`token`] | blind-index tokens |
