@@ -167,6 +167,7 @@ pub enum Error {
     TypeInUse { type_name: String, by: String },
     IndexKeyInUse { key_id: i32, types: i64 },
     TypeImmutable { type_ref: i32 },
+    DataWouldBeLost { examples: Vec<String>, count: i64 },
 
     // Root key
     RootLocation(LocationError),
@@ -223,7 +224,7 @@ impl Error {
             Self::BaseNotSupported { .. } | Self::NotSearchableBase { .. } | Self::NotSearchable => {
                 ERRCODE_FEATURE_NOT_SUPPORTED
             }
-            Self::TypeInUse { .. } => ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
+            Self::TypeInUse { .. } | Self::DataWouldBeLost { .. } => ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
             Self::IndexKeyInUse { .. } | Self::TypeImmutable { .. } => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::NoSuchSchema { .. } => ERRCODE_INVALID_SCHEMA_NAME,
             Self::NoDomain { .. } | Self::BadTemplate { .. } => ERRCODE_INTERNAL_ERROR,
@@ -382,6 +383,9 @@ impl Error {
             Self::NormalizerNeedsText => "only types over text can have a normalizer other than exact".into(),
             Self::TypeInUse { type_name, by } => format!("type {type_name} is used by {by}"),
             Self::TypeImmutable { type_ref } => format!("encrypted type with number {type_ref} can't change"),
+            Self::DataWouldBeLost { .. } => {
+                "cannot drop extension pg_encrypt because encrypted data depends on it".into()
+            }
             Self::IndexKeyInUse { key_id, types } => {
                 format!("key with id {key_id} can't be retired: {types} searchable types use it")
             }
@@ -464,6 +468,9 @@ impl Error {
             Self::IndexKeyInUse { .. } => {
                 "Move their columns to successor types, or keep the key: it goes on serving them.".into()
             }
+            Self::DataWouldBeLost { .. } => {
+                "Decrypt or drop it first, or give it up as a superuser: set pg_encrypt.allow_drop = on;".into()
+            }
             Self::RootLocation(error) => sentence(error.hint()),
             Self::Root(error) => sentence(&error.hint()?),
             Self::CreateRoot(error) => sentence(&error.hint()),
@@ -475,6 +482,20 @@ impl Error {
             Self::NotInstalled => "Run: create extension pg_encrypt;".into(),
             _ => return None,
         })
+    }
+}
+
+impl Error {
+    fn detail(&self) -> Option<String> {
+        match self {
+            Self::Spi(spi) => Some(spi.to_string()),
+            Self::DataWouldBeLost { examples, count } => {
+                let others = count - examples.len() as i64;
+                let more = (others > 0).then(|| format!("and {others} more"));
+                Some(examples.iter().cloned().chain(more).collect::<Vec<_>>().join("\n"))
+            }
+            _ => None,
+        }
     }
 }
 
@@ -501,9 +522,9 @@ fn literal(text: &str) -> String {
 impl From<Error> for ErrorReport {
     fn from(error: Error) -> Self {
         let report = ErrorReport::new(error.code(), error.message(), "pg_encrypt");
-        let report = match &error {
-            Error::Spi(spi) => report.set_detail(spi.to_string()),
-            _ => report,
+        let report = match error.detail() {
+            Some(detail) => report.set_detail(detail),
+            None => report,
         };
         match error.hint() {
             Some(hint) => report.set_hint(hint),

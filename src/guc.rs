@@ -8,6 +8,7 @@ use std::time::Duration;
 
 static ROOT_KEY: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 static ALLOW_RETIRED_KEYS: GucSetting<bool> = GucSetting::<bool>::new(false);
+static ALLOW_DROP: GucSetting<bool> = GucSetting::<bool>::new(false);
 static COMPRESS: GucSetting<bool> = GucSetting::<bool>::new(false);
 static REVEAL: GucSetting<Reveal> = GucSetting::<Reveal>::new(Reveal::Auto);
 static KEY_CACHE_TTL: GucSetting<i32> = GucSetting::<i32>::new(0);
@@ -53,6 +54,15 @@ pub fn declare() {
         GucFlags::default(),
     );
     GucRegistry::define_bool_guc(
+        c"pg_encrypt.allow_drop",
+        c"Lets DROP EXTENSION with CASCADE drop columns that hold encrypted data.",
+        c"The keys are dropped with the extension, so that no copy of the data outside this database can be read either, \
+          unless a dump has the keys.",
+        &ALLOW_DROP,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_bool_guc(
         c"pg_encrypt.compress",
         c"Compresses values above 1,024 bytes before encryption when that saves an eighth.",
         c"The length of a compressed value tells something about its content; leave it off where an attacker can \
@@ -92,6 +102,10 @@ pub fn root_key() -> Option<CString> {
 
 pub fn allow_retired_keys() -> bool {
     ALLOW_RETIRED_KEYS.get()
+}
+
+pub fn allow_drop() -> bool {
+    ALLOW_DROP.get()
 }
 
 #[inline]

@@ -1,9 +1,11 @@
-//! Triggers on our own tables.
+//! Triggers on our own tables, and the event trigger that keeps the extension from being dropped with the data.
 
+use crate::catalog::encrypted_data;
 use crate::catalog::keys::column;
 use crate::error::Error;
+use crate::guc;
 use crate::pg::inval;
-use crate::pg::trigger::{Event, Trigger, TriggerRow};
+use crate::pg::trigger::{CascadingDrop, Event, EventTrigger, Trigger, TriggerRow};
 use crate::sql_function;
 use pg_encrypt_core::lifecycle::KeyState;
 use pgrx::pg_sys::Datum;
@@ -38,6 +40,26 @@ sql_function! {
         let trigger = Trigger::of(call).ok_or(Error::NotATrigger)?;
         inval::announce_change(trigger.relation());
         Ok(Some(Datum::from(0usize)))
+    }
+}
+
+sql_function! {
+    /// Before DROP EXTENSION and DROP OWNED: with CASCADE they would drop the columns that hold encrypted data, and the
+    /// keys with them.
+    fn guard_drop(call) {
+        let trigger = EventTrigger::of(call).ok_or(Error::NotATrigger)?;
+        let drops_extension = match trigger.cascading_drop() {
+            None => false,
+            Some(CascadingDrop::Extensions(names)) => encrypted_data::is_dropped_with(&names)?,
+            Some(CascadingDrop::Owned(roles)) => encrypted_data::is_owned_by(&roles)?,
+        };
+        if drops_extension && !guc::allow_drop() {
+            let data = encrypted_data::find()?;
+            if data.count > 0 {
+                return Err(Error::DataWouldBeLost { examples: data.examples, count: data.count });
+            }
+        }
+        Ok(None)
     }
 }
 

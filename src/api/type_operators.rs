@@ -2,11 +2,11 @@
 
 use crate::error::Error;
 use crate::pg::call::Call;
-use crate::pg::proc;
+use crate::pg::{proc, sort};
 use crate::pg::site::Site;
 use crate::plaintext::Codec;
 use crate::sql_function;
-use crate::types::compare::{self, Comparing, Side};
+use crate::types::compare::{self, Comparing, PlaintextOrder, Side};
 use crate::types::domain;
 use pgrx::pg_sys::Datum;
 use std::cmp::Ordering;
@@ -73,6 +73,16 @@ comparator! {
     token_cmp_plain by typed_plain_token_order;
     plain_cmp_token by plain_typed_token_order;
     plain_token_cmp by plain_token_order;
+}
+
+sql_function! {
+    /// Sort support of the plaintext order.
+    fn type_sort_support(call) {
+        if let Some(sort) = call.datum(0) {
+            sort::set_up(sort, PlaintextOrder::of(domain::by_function(call.function())?));
+        }
+        Ok(Some(Datum::null()))
+    }
 }
 
 sql_function! {

@@ -1,5 +1,6 @@
 //! Our own tables as typed rows, and all fixed SQL on them.
 
+pub mod encrypted_data;
 pub mod grants;
 pub mod keys;
 pub mod root_parameters;

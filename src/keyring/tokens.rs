@@ -58,7 +58,7 @@ pub fn all(key_name: &[u8], context: &[u8]) -> Result<Box<[Handle]>, Error> {
 }
 
 /// What a call site that makes tokens under one index key remembers.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 pub struct PinnedSite {
     generation: u64,
     role: Oid,

@@ -52,7 +52,7 @@ pub struct SealSite {
 }
 
 /// What an opening call site remembers.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 pub struct OpenSite {
     generation: u64,
     role: Oid,

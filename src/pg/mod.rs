@@ -10,6 +10,7 @@
 //! | [`scan`] | how are our own tables read without SQL, snapshots of old statements, or privileges of the caller? |
 //! | [`settings`] | settings that differ for a moment |
 //! | [`scratch`] | memory for the length of one comparison |
+//! | [`sort`] | sorting by a key that is expensive to get |
 //! | [`sql`] | how are fixed statements run through SPI? |
 //! | [`acl`] | who is asking, and whose privileges has that role? |
 //! | [`analyze`] | statistics of a type's own |
@@ -39,6 +40,7 @@ pub mod secret;
 pub mod server;
 pub mod settings;
 pub mod site;
+pub mod sort;
 pub mod sql;
 pub mod trigger;
 pub mod typeio;

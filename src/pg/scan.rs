@@ -121,10 +121,6 @@ impl Row {
         unsafe { pgrx::htup::heap_getattr_raw(self.tuple, column, self.descriptor) }
     }
 
-    pub fn is_null(&self, column: usize) -> bool {
-        self.datum(column).is_none()
-    }
-
     /// 0 for NULL.
     pub fn int4(&self, column: usize) -> i32 {
         self.datum(column).map_or(0, |datum| datum.value() as i32)
@@ -136,11 +132,6 @@ impl Row {
             pg_sys::InvalidOid,
             |datum| pg_sys::Oid::from(datum.value() as u32),
         )
-    }
-
-    /// False for NULL.
-    pub fn bool(&self, column: usize) -> bool {
-        self.datum(column).is_some_and(|datum| datum.value() & 1 != 0)
     }
 
     /// The 16 bytes of a uuid.

@@ -28,6 +28,7 @@ pub(super) unsafe fn of<'a, T: Site>(flinfo: *mut pg_sys::FmgrInfo) -> &'a mut T
 
 /// Up to `N` bytes remembered for comparison with the next call's argument. Longer ones are not remembered:
 /// such a call takes the slow way each time.
+#[derive(Clone, Copy)]
 pub struct Remembered<const N: usize> {
     len: u16,
     bytes: [u8; N],

@@ -3,6 +3,7 @@
 use super::call::Call;
 use super::datum::varlena_bytes;
 use pgrx::pg_sys;
+use std::ffi::CStr;
 use std::num::NonZeroUsize;
 
 /// The kinds of change a trigger fires for.
@@ -72,6 +73,72 @@ impl Trigger {
             descriptor: unsafe { (*(*self.data).tg_relation).rd_att },
         }
     }
+}
+
+/// What a DROP statement with CASCADE is about.
+pub enum CascadingDrop {
+    Extensions(Vec<String>),
+    /// Everything that these roles own.
+    Owned(Vec<pg_sys::Oid>),
+}
+
+/// An event trigger's call.
+pub struct EventTrigger {
+    data: *mut pg_sys::EventTriggerData,
+}
+
+impl EventTrigger {
+    /// `None` when the function was called as an ordinary function.
+    pub fn of(call: &Call<'_>) -> Option<Self> {
+        // SAFETY: context is null or a node; an EventTriggerData node is what the event trigger manager passes.
+        unsafe {
+            let context = (*call.fcinfo()).context;
+            (!context.is_null() && (*context).type_ == pg_sys::NodeTag::T_EventTriggerData)
+                .then_some(Self { data: context.cast() })
+        }
+    }
+
+    /// The statement, if it is DROP EXTENSION or DROP OWNED with CASCADE. Without CASCADE PostgreSQL itself refuses to
+    /// drop what something depends on.
+    pub fn cascading_drop(&self) -> Option<CascadingDrop> {
+        // SAFETY: the statement's tree is valid for the call; the tags tell which nodes these are, and the grammar what
+        // their lists hold: DROP EXTENSION names as strings, DROP OWNED roles as RoleSpec.
+        unsafe {
+            let statement = (*self.data).parsetree;
+            match (*statement).type_ {
+                pg_sys::NodeTag::T_DropStmt => {
+                    let statement = statement.cast::<pg_sys::DropStmt>();
+                    let cascades = (*statement).behavior == pg_sys::DropBehavior::DROP_CASCADE
+                        && (*statement).removeType == pg_sys::ObjectType::OBJECT_EXTENSION;
+                    cascades.then(|| {
+                        let names = nodes::<pg_sys::String>((*statement).objects);
+                        let name = |name: *mut pg_sys::String| CStr::from_ptr((*name).sval).to_string_lossy();
+                        CascadingDrop::Extensions(names.map(|node| name(node).into_owned()).collect())
+                    })
+                }
+                pg_sys::NodeTag::T_DropOwnedStmt => {
+                    let statement = statement.cast::<pg_sys::DropOwnedStmt>();
+                    let cascades = (*statement).behavior == pg_sys::DropBehavior::DROP_CASCADE;
+                    cascades.then(|| {
+                        let roles = nodes::<pg_sys::RoleSpec>((*statement).roles);
+                        // A role that does not exist is the statement's own error.
+                        CascadingDrop::Owned(roles.map(|role| pg_sys::get_rolespec_oid(role, true)).collect())
+                    })
+                }
+                _ => None,
+            }
+        }
+    }
+}
+
+/// The elements of a list of nodes.
+///
+/// # Safety
+/// `list` is null or holds nodes of type `T`, and outlives the iterator.
+unsafe fn nodes<T>(list: *mut pg_sys::List) -> impl Iterator<Item = *mut T> {
+    // SAFETY: as the caller vouches; a list has `length` elements.
+    let length = if list.is_null() { 0 } else { unsafe { (*list).length } };
+    (0..length as usize).map(move |n| unsafe { (*(*list).elements.add(n)).ptr_value.cast() })
 }
 
 impl TriggerRow {

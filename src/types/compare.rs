@@ -11,11 +11,12 @@ use pg_encrypt_core::envelope::TypeCode;
 use crate::error::Error;
 use crate::pg::compare;
 use crate::pg::scratch::with_scratch;
+use crate::pg::sort::Sorting;
 use pgrx::pg_sys::{self, Datum, Oid};
 use std::cmp::Ordering;
 
 /// What a call site that compares remembers.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 pub struct Comparing {
     pub a: Opening,
     pub b: Opening,
@@ -50,8 +51,45 @@ pub fn equal(site: &mut Comparing, collation: Oid, a: Side, b: Side) -> Result<b
     })
 }
 
-/// The plaintext order.
+/// Sorts in the plaintext order.
+#[derive(Clone, Copy)]
+pub struct PlaintextOrder {
+    domain: Domain,
+    comparing: Comparing,
+}
+
+impl PlaintextOrder {
+    pub fn of(domain: Domain) -> Self {
+        Self { domain, comparing: Comparing::default() }
+    }
+}
+
+impl Sorting for PlaintextOrder {
+    type Error = Error;
+
+    fn key_type(&self) -> Oid {
+        match self.domain.base.code {
+            TypeCode::Int => pg_sys::INT8OID,
+            _ => self.domain.base.type_oid,
+        }
+    }
+
+    fn key(&mut self, value: Datum) -> Result<Datum, Error> {
+        Ok(comparable_side(&mut self.comparing.a, None, Side::Typed(value))?.1)
+    }
+
+    fn order(&mut self, collation: Oid, a: Datum, b: Datum) -> Result<Ordering, Error> {
+        order(&mut self.comparing, collation, a, b)
+    }
+}
+
+/// The plaintext order. Equal tokens settle it without decrypting.
 pub fn order(site: &mut Comparing, collation: Oid, a: Datum, b: Datum) -> Result<Ordering, Error> {
+    if let (Some(a), Some(b)) = (stored_token(a)?, stored_token(b)?)
+        && a == b
+    {
+        return Ok(Ordering::Equal);
+    }
     with_scratch(|| {
         let (type_oid, a, b) = comparable(site, Side::Typed(a), Side::Typed(b))?;
         Ok(compare::order(type_oid, collation, a, b))

@@ -27,7 +27,7 @@ pub struct Sealing {
 }
 
 /// What a call site that opens remembers.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 pub struct Opening {
     domain: Option<Domain>,
     generation: u64,
@@ -35,7 +35,7 @@ pub struct Opening {
 }
 
 /// What a call site that searches remembers: the token of the value it was given last.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 pub struct Searching {
     site: PinnedSite,
     generation: u64,

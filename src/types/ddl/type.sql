@@ -62,6 +62,9 @@ create function {fn ge}({type}, {type}) returns boolean
 create function {fn cmp}({type}, {type}) returns integer
     language c stable strict parallel safe cost 40 as '$libdir/pg_encrypt', 'type_cmp';
 
+create function {fn sort_support}(internal) returns void
+    language c stable strict parallel safe as '$libdir/pg_encrypt', 'type_sort_support';
+
 create operator {schema}.< (
     leftarg = {type}, rightarg = {type}, function = {fn lt},
     commutator = operator({schema}.>), negator = operator({schema}.>=),
@@ -86,7 +89,8 @@ create operator {schema}.>= (
 create operator class {class order} default for type {type} using btree as
     operator 1 {schema}.<, operator 2 {schema}.<=, operator 3 {schema}.=,
     operator 4 {schema}.>=, operator 5 {schema}.>,
-    function 1 {fn cmp}({type}, {type});
+    function 1 {fn cmp}({type}, {type}),
+    function 2 {fn sort_support}(internal);
 
 -- Hash: of the token if there is one, else of the decrypted value.
 
