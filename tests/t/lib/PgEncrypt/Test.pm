@@ -21,7 +21,8 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(new_node root_key_path write_root_key sql_error fails_with server_log_lacks);
+our @EXPORT = qw(new_node random_hex root_key_path write_root_key use_root_key sqlstate sql_error fails_with
+  server_log_lacks);
 
 =head1 FUNCTIONS
 
@@ -60,6 +61,21 @@ sub new_node
 	return $node;
 }
 
+=head2 random_hex(BYTES)
+
+That many bytes from the operating system, as hexadecimal digits.
+
+=cut
+
+sub random_hex
+{
+	my ($length) = @_;
+
+	open my $random, '<:raw', '/dev/urandom' or die "/dev/urandom: $!";
+	read($random, my $bytes, $length) == $length or die "/dev/urandom: $!";
+	return unpack 'H*', $bytes;
+}
+
 =head2 root_key_path(NODE)
 
 The path of the node's root key file, outside its data directory.
@@ -83,12 +99,7 @@ sub write_root_key
 	my ($node, $key) = @_;
 	my $path = root_key_path($node);
 
-	if (!defined $key)
-	{
-		open my $random, '<:raw', '/dev/urandom' or die "/dev/urandom: $!";
-		read($random, my $bytes, 32) == 32 or die "/dev/urandom: $!";
-		$key = unpack 'H*', $bytes;
-	}
+	$key //= random_hex(32);
 	# A file that exists keeps its mode: make it anew.
 	unlink $path;
 	my $umask = umask 0077;
@@ -97,7 +108,40 @@ sub write_root_key
 	return $key;
 }
 
-=head2 sql_error(NODE, SQL, [PSQL PARAMETER => VALUE...])
+=head2 use_root_key(NODE, LOCATION)
+
+Sets pg_encrypt.root_key for every session to come; undef unsets it. Returns when the server has taken it over.
+
+=cut
+
+sub use_root_key
+{
+	my ($node, $location) = @_;
+	my $change = defined $location ? "set pg_encrypt.root_key = '$location'" : 'reset pg_encrypt.root_key';
+
+	# Before the library is loaded the setting is not known and can't be changed.
+	$node->safe_psql('postgres', "load 'pg_encrypt'; alter system $change; select pg_reload_conf()");
+	# The postmaster hands it to new sessions once it has handled the signal.
+	$node->poll_query_until('postgres',
+		q{select coalesce(current_setting('pg_encrypt.root_key', true), '')}, $location // '')
+	  or die 'the server did not take over pg_encrypt.root_key';
+	return;
+}
+
+=head2 sqlstate(TEXT)
+
+The SQLSTATE in what psql said with VERBOSITY=verbose, or undef if that is no error.
+
+=cut
+
+sub sqlstate
+{
+	my ($said) = @_;
+	my ($sqlstate) = $said =~ /^psql:[^\n]*(?:ERROR|FATAL|PANIC):  (\w{5}): /m;
+	return $sqlstate;
+}
+
+=head2 sql_error(NODE, SQL, [dbname => NAME,] [PSQL PARAMETER => VALUE...])
 
 Runs SQL, which should fail. Returns the SQLSTATE, or undef if it did not fail, and everything psql said about it.
 
@@ -106,15 +150,15 @@ Runs SQL, which should fail. Returns the SQLSTATE, or undef if it did not fail, 
 sub sql_error
 {
 	my ($node, $sql, %parameters) = @_;
-	my ($status, $stdout, $stderr) = $node->psql('postgres', $sql, %parameters,
+	my $dbname = delete $parameters{dbname} // 'postgres';
+	my ($status, $stdout, $stderr) = $node->psql($dbname, $sql, %parameters,
 		extra_params =>
 		  [ '-v', 'VERBOSITY=verbose', @{ $parameters{extra_params} // [] } ]);
-	my ($sqlstate) = $stderr =~ /^psql:[^\n]*(?:ERROR|FATAL|PANIC):  (\w{5}): /m;
 
-	return ($sqlstate, $stderr);
+	return (sqlstate($stderr), $stderr);
 }
 
-=head2 fails_with(NODE, SQL, SQLSTATE, TEST NAME)
+=head2 fails_with(NODE, SQL, SQLSTATE, TEST NAME, [PARAMETER OF sql_error => VALUE...])
 
 Passes if SQL fails with SQLSTATE. Returns what psql said, for tests of the message.
 
@@ -122,8 +166,8 @@ Passes if SQL fails with SQLSTATE. Returns what psql said, for tests of the mess
 
 sub fails_with
 {
-	my ($node, $sql, $expected, $test_name) = @_;
-	my ($sqlstate, $said) = sql_error($node, $sql);
+	my ($node, $sql, $expected, $test_name, %parameters) = @_;
+	my ($sqlstate, $said) = sql_error($node, $sql, %parameters);
 
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	is($sqlstate, $expected, $test_name) or diag("psql said: $said");
