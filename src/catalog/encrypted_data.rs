@@ -52,9 +52,10 @@ pub fn find() -> Result<EncryptedData, Error> {
              join holds on holds.type_oid = t.oid
              where t.typtype = 'd'
          )
-         select pg_catalog.pg_describe_object(classid, objid, objsubid) as place, pg_catalog.count(*) over ()
+         select d.place, pg_catalog.count(*) over ()
          from places
-         order by place collate \"C\"
+         cross join lateral pg_catalog.pg_describe_object(classid, objid, objsubid) as d (place)
+         order by d.place collate \"C\"
          limit $1",
         &[EXAMPLES.into()],
         |row| Ok((row.get::<String>(1)?, row.get::<i64>(2)?)),

@@ -2,10 +2,14 @@
 //!
 //! PostgreSQL's sorts can replace each value by an abbreviation that fits a datum, compare those first, and compare the
 //! values themselves only where abbreviations tie (`utils/sortsupport.h`). Here the abbreviation is the whole sort key:
-//! the datum itself where it is passed by value, else a pointer to a copy in the sort's memory. The copies may take
-//! `work_mem`; values beyond that get no abbreviation, which ties with everything and so is compared in full. What two
-//! keys say is always true, so the order stays consistent.
+//! the datum itself where it is passed by value, else the place of a copy in a ring buffer of `work_mem` bytes. A sort
+//! writes its tuples out when they exceed `work_mem`, so keys that are overwritten are those of tuples written before;
+//! and should one be needed after all, its place tells that it is gone, which ties with everything and so is compared
+//! in full. What two keys say is always true, hence the order is consistent.
 
+mod ring;
+
+use ring::{Place, Ring};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::pg_sys::{self, Datum, Oid};
 use std::cmp::Ordering;
@@ -28,13 +32,10 @@ pub trait Sorting: Copy + 'static {
 struct State<S> {
     sorting: S,
     keys: pg_sys::SortSupportData,
-    by_value: bool,
-    /// Bytes that copies of keys may still take.
-    budget: usize,
+    /// How a key is copied; `None` if it is passed by value.
+    length: Option<i16>,
+    ring: Ring,
 }
-
-/// The abbreviation of a value beyond the budget. No pointer to a key is null.
-const NONE: Datum = Datum::null();
 
 /// Sets a sort up; what a btree class's sort support function does with its argument.
 pub fn set_up<S: Sorting>(argument: Datum, sorting: S) {
@@ -50,10 +51,11 @@ pub fn set_up<S: Sorting>(argument: Datum, sorting: S) {
         };
         pg_sys::PrepareSortSupportFromOrderingOp((*entry).lt_opr, &mut keys);
         let by_value = pg_sys::get_typbyval(sorting.key_type());
-        let budget = usize::try_from(pg_sys::work_mem).unwrap_or(0).saturating_mul(1024);
+        let length = (!by_value).then(|| pg_sys::get_typlen(sorting.key_type()));
+        let ring = Ring::new((*ssup).ssup_cxt, usize::try_from(pg_sys::work_mem).unwrap_or(64) * 1024);
 
         let place = pg_sys::MemoryContextAlloc((*ssup).ssup_cxt, std::mem::size_of::<State<S>>());
-        place.cast::<State<S>>().write(State { sorting, keys, by_value, budget });
+        place.cast::<State<S>>().write(State { sorting, keys, length, ring });
         (*ssup).ssup_extra = place;
         if (*ssup).abbreviate {
             (*ssup).comparator = Some(compare_keys::<S>);
@@ -86,9 +88,13 @@ unsafe extern "C-unwind" fn compare_keys<S: Sorting>(a: Datum, b: Datum, ssup: p
     // SAFETY: as above; keys were made by `abbreviate`, and the comparator is that of their type.
     unsafe {
         let state = state::<S>(ssup);
-        if !state.by_value && (a == NONE || b == NONE) {
-            return 0;
-        }
+        let (a, b) = match state.length {
+            None => (a, b),
+            Some(_) => match (state.ring.get(Place::from(a)), state.ring.get(Place::from(b))) {
+                (Some(a), Some(b)) => (a, b),
+                _ => return 0,
+            },
+        };
         match state.keys.comparator {
             Some(compare) => compare(a, b, &mut state.keys),
             None => 0,
@@ -101,20 +107,13 @@ unsafe extern "C-unwind" fn abbreviate<S: Sorting>(value: Datum, ssup: pg_sys::S
     unsafe {
         pg_sys::panic::pgrx_extern_c_guard(|| {
             let state = state::<S>(ssup);
-            if state.by_value {
-                return or_raise(super::scratch::with_scratch(|| state.sorting.key(value)));
-            }
-            let size = pg_sys::toast_raw_datum_size(value);
-            if size > state.budget {
-                state.budget = 0;
-                return NONE;
-            }
-            state.budget -= size;
-            let caller = pg_sys::CurrentMemoryContext;
-            pg_sys::CurrentMemoryContext = (*ssup).ssup_cxt;
-            let key = or_raise(state.sorting.key(value));
-            pg_sys::CurrentMemoryContext = caller;
-            key
+            crate::pg::scratch::with_scratch(|| {
+                let key = or_raise(state.sorting.key(value));
+                match state.length {
+                    None => key,
+                    Some(length) => state.ring.put(key, length).into(),
+                }
+            })
         })
     }
 }
