@@ -79,14 +79,18 @@ select bench.peer('decrypt 9 bytes, inserted singly', 'aes', 'bench.aes_9', :'ae
 call bench.run(:rounds);
 
 -- Not read from a table: fetching it from TOAST takes as long as encrypting it, and is not our subject.
-\set megabyte '(select repeat(''0123456789abcdef'', 65536)::bytea as bytes offset 0) as one, generate_series(1, 100)'
-\set sealed '(select encrypt.encrypt_column(repeat(''0123456789abcdef'', 65536)::bytea) as value offset 0) as one, generate_series(1, 100)'
+\set megabyte 'repeat(''0123456789abcdef'', 65536)::bytea'
+\set hundred ' offset 0) as one, generate_series(1, 100)'
+\set plain '(select ' :megabyte ' as bytes' :hundred
+\set sealed '(select encrypt.encrypt_column(' :megabyte ') as value' :hundred
+\set aes_sealed '(select encrypt(' :megabyte ', ' :aes_key ', ''aes'') as bytes' :hundred
+
 \set aes 'encrypt(bytes, ' :aes_key ', ''aes'')'
-select bench.work('encrypt 1 MB', :'megabyte', 'encrypt.encrypt_column(bytes)', 'bytes');
-select bench.peer('encrypt 1 MB', 'aes', :'megabyte', :'aes', 'bytes', 2);
-select bench.work('decrypt 1 MB', :'sealed', 'encrypt.decrypt_bytes(value)', 'value');
-\set aes_sealed '(select encrypt(repeat(''0123456789abcdef'', 65536)::bytea, ' :aes_key ', ''aes'') as bytes offset 0) as one, generate_series(1, 100)'
+select bench.work('encrypt 1 MB', :'plain', 'encrypt.encrypt_column(bytes)', 'bytes');
+select bench.peer('encrypt 1 MB', 'aes', :'plain', :'aes', 'bytes', 2);
+
 \set aes 'decrypt(bytes, ' :aes_key ', ''aes'')'
+select bench.work('decrypt 1 MB', :'sealed', 'encrypt.decrypt_bytes(value)', 'value');
 select bench.peer('decrypt 1 MB', 'aes', :'aes_sealed', :'aes', 'bytes');
 call bench.run(:rounds);
 
