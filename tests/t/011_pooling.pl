@@ -12,11 +12,10 @@ use Test::More;
 
 my $node = new_node('server', conf => "pg_encrypt.compress = off");
 $node->safe_psql('postgres', q{
-	create role regress_pool login;
+	create role regress_pool login noinherit;
 	create role regress_reader;
 	create role regress_stranger;
 	grant regress_reader, regress_stranger to regress_pool;
-	alter role regress_pool noinherit;
 	select encrypt.create_key('default');
 	select encrypt.grant_key('default', 'regress_reader', 'encrypt', 'decrypt', 'search', 'deterministic');
 	create table t as select encrypt.encrypt_column('plaintext') as value;
