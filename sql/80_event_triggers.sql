@@ -61,16 +61,28 @@ end
 $$;
 comment on function encrypt._forget_dropped_types() is 'removes dropped types from the registry';
 
+-- In C, because plpgsql does not see which objects a statement is about, nor CASCADE; and before the statement, because
+-- after it this function is gone.
+create function encrypt._guard_drop() returns event_trigger
+    language c set search_path = pg_catalog, pg_temp as 'MODULE_PATHNAME', 'guard_drop';
+comment on function encrypt._guard_drop() is
+    'refuses to drop the extension together with encrypted data, unless pg_encrypt.allow_drop is on';
+
 -- why: event trigger functions are called by event triggers only
 revoke all on function encrypt._refuse_plaintext_order() from public;
 revoke all on function encrypt._forget_dropped_types() from public;
+revoke all on function encrypt._guard_drop() from public;
 
 create event trigger pg_encrypt_plaintext_order on ddl_command_end
     execute function encrypt._refuse_plaintext_order();
 create event trigger pg_encrypt_dropped_types on sql_drop
     execute function encrypt._forget_dropped_types();
+create event trigger pg_encrypt_drop on ddl_command_start when tag in ('DROP EXTENSION', 'DROP OWNED')
+    execute function encrypt._guard_drop();
 alter event trigger pg_encrypt_plaintext_order enable always;
 alter event trigger pg_encrypt_dropped_types enable always;
+alter event trigger pg_encrypt_drop enable always;
 
 comment on event trigger pg_encrypt_plaintext_order is 'no index in the order of plaintexts';
 comment on event trigger pg_encrypt_dropped_types is 'keeps encrypt.types in step with DROP TYPE';
+comment on event trigger pg_encrypt_drop is 'no DROP EXTENSION ... CASCADE with encrypted data';

@@ -61,7 +61,10 @@ pub fn find() -> Result<EncryptedData, Error> {
         |row| Ok((row.get::<String>(1)?, row.get::<i64>(2)?)),
     )?;
     let count = rows.first().and_then(|(_, count)| *count).unwrap_or(0);
-    Ok(EncryptedData { examples: rows.into_iter().filter_map(|(place, _)| place).collect(), count })
+    Ok(EncryptedData {
+        examples: rows.into_iter().filter_map(|(place, _)| place).collect(),
+        count,
+    })
 }
 
 /// Whether dropping one of these extensions would drop ours: it is ours, or ours requires it.
