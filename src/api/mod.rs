@@ -10,9 +10,11 @@
 //! | [`types`] | `create_type`, `drop_type`, ANALYZE |
 //! | [`type_io`] | input, output and casts of encrypted types |
 //! | [`type_operators`] | their operators, comparators and hashes |
+//! | [`configuration`] | facts for `check_configuration` |
 //! | [`guards`] | triggers on our own tables |
 
 mod ciphertext;
+mod configuration;
 mod grants;
 mod guards;
 mod keys;

@@ -1,0 +1,83 @@
+//! SQLSTATEs.
+
+use super::Error;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode::{self, *};
+use pgrx::pg_sys::panic::ErrorReport;
+
+impl Error {
+    pub(super) fn code(&self) -> PgSqlErrorCode {
+        match self {
+            Self::Format(_) | Self::Typed(_) | Self::NotHex => ERRCODE_INVALID_BINARY_REPRESENTATION,
+            Self::AuthenticationFailed | Self::Compression(_) => {
+                ERRCODE_EXTERNAL_ROUTINE_INVOCATION_EXCEPTION
+            }
+            Self::NotText | Self::NotTextArgument { .. } => ERRCODE_CHARACTER_NOT_IN_REPERTOIRE,
+            Self::UnsupportedType { .. } => ERRCODE_FEATURE_NOT_SUPPORTED,
+            Self::WrongType { .. } => ERRCODE_DATATYPE_MISMATCH,
+            Self::RefusedByType { refused, .. } | Self::InvalidInput { refused, .. } => PgSqlErrorCode::from(refused.sqlstate),
+            Self::OutOfRange { .. } => ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
+            Self::TooLarge | Self::Normalize(_) => ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+            Self::AlreadyEncrypted
+            | Self::UnknownNormalizer { .. }
+            | Self::BadBits { .. }
+            | Self::UnknownPurpose { .. }
+            | Self::UnknownPrivilege { .. }
+            | Self::BadKeyName
+            | Self::BadRotationPeriod
+            | Self::Confirmation { .. }
+            | Self::OtherType { .. }
+            | Self::LowEntropy { .. }
+            | Self::NormalizerNeedsText
+            | Self::RootLocation(_) => ERRCODE_INVALID_PARAMETER_VALUE,
+            Self::NoSuchTypeRef { .. } | Self::NotAnEncryptedType { .. } => ERRCODE_UNDEFINED_OBJECT,
+            Self::BadTypeName { .. } => ERRCODE_INVALID_NAME,
+            Self::NoTypePrivilege { .. } => ERRCODE_INSUFFICIENT_PRIVILEGE,
+            Self::TypeExists { .. } => ERRCODE_DUPLICATE_OBJECT,
+            Self::BaseNotSupported { .. } | Self::NotSearchableBase { .. } | Self::NotSearchable => {
+                ERRCODE_FEATURE_NOT_SUPPORTED
+            }
+            Self::TypeInUse { .. } | Self::DataWouldBeLost { .. } => ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
+            Self::IndexKeyInUse { .. } | Self::TypeImmutable { .. } => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            Self::NoSuchSchema { .. } => ERRCODE_INVALID_SCHEMA_NAME,
+            Self::NoDomain { .. } | Self::BadTemplate { .. } => ERRCODE_INTERNAL_ERROR,
+            Self::Null { .. } => ERRCODE_NULL_VALUE_NOT_ALLOWED,
+            Self::NoSuchKey { .. }
+            | Self::NoSuchKeyId { .. }
+            | Self::NoSuchRole { .. }
+            | Self::NotInstalled => ERRCODE_UNDEFINED_OBJECT,
+            Self::KeyExists { .. } => ERRCODE_DUPLICATE_OBJECT,
+            Self::NoActiveKey { .. }
+            | Self::KeyNotUsable { .. }
+            | Self::KeyDestroyed { .. }
+            | Self::KeyWrongPurpose { .. }
+            | Self::KeyWrongState { .. }
+            | Self::KeyTransition { .. }
+            | Self::KeyImmutable { .. }
+            | Self::KeyUndeletable
+            | Self::KeyInUse { .. }
+            | Self::OlderTransaction { .. }
+            | Self::PreparedTransaction { .. } => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            Self::KeyBusy { .. } => ERRCODE_LOCK_NOT_AVAILABLE,
+            Self::KeyChanged => ERRCODE_T_R_SERIALIZATION_FAILURE,
+            Self::KeyCorrupt { .. } => ERRCODE_DATA_CORRUPTED,
+            Self::NoPrivilege { .. } => ERRCODE_INSUFFICIENT_PRIVILEGE,
+            Self::KeyIdsExhausted => ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
+            Self::Root(_)
+            | Self::CreateRoot(_)
+            | Self::RootParameters(_)
+            | Self::RootMissing { .. }
+            | Self::WrongRoot { .. }
+            | Self::DataDirectoryUnknown => ERRCODE_IO_ERROR,
+            Self::Random(_) => ERRCODE_SYSTEM_ERROR,
+            Self::OutOfSecretMemory => ERRCODE_OUT_OF_MEMORY,
+            Self::NotATrigger => ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
+            Self::Seal(_) | Self::TokenLength(_) | Self::Spi(_) => ERRCODE_INTERNAL_ERROR,
+        }
+    }
+}
+
+/// Tells the user something without stopping.
+pub fn warn(message: &str, detail: &str) {
+    let report = ErrorReport::new(ERRCODE_WARNING, message.to_owned(), "pg_encrypt").set_detail(detail);
+    report.report(pgrx::PgLogLevel::WARNING);
+}

@@ -1,0 +1,153 @@
+//! What went wrong: in PostgreSQL's style, with names and ids, never with values, contexts or key material.
+
+use super::Error;
+
+impl Error {
+    pub(super) fn message(&self) -> String {
+        match self {
+            Self::Format(error) => error.to_string(),
+            Self::AuthenticationFailed => "could not decrypt value: authentication failed".into(),
+            Self::Compression(error) => error.to_string(),
+            Self::Seal(error) => error.to_string(),
+            Self::Normalize(error) => error.to_string(),
+            Self::TokenLength(error) => error.to_string(),
+            Self::NotText => "decrypted value is not valid text in the encoding of this database".into(),
+            Self::NotTextArgument { argument } => {
+                format!("argument \"{argument}\" can't be converted to UTF-8")
+            }
+            Self::AlreadyEncrypted => "value is encrypted already".into(),
+            Self::UnsupportedType { type_name } => format!("values of type {type_name} can't be encrypted"),
+            Self::WrongType { stored, wanted } => {
+                format!("value was encrypted as {stored} and can't be read as {wanted}")
+            }
+            Self::InvalidInput { wanted, .. } => format!("invalid input for type {wanted}"),
+            Self::RefusedByType { wanted, .. } => format!("decrypted value can't be read as {wanted}"),
+            Self::OutOfRange { wanted } => format!("decrypted value is out of range for type {wanted}"),
+            Self::TooLarge => "value is too large: the result would exceed 1 GB".into(),
+            Self::NotHex => "invalid input for type encrypt.ciphertext: not a hexadecimal byte string".into(),
+            Self::UnknownNormalizer { name } => format!("unknown normalizer \"{name}\""),
+            Self::BadBits { bits } => format!("blind index can't have {bits} bits"),
+            Self::UnknownPurpose { name } => format!("unknown key purpose \"{name}\""),
+            Self::UnknownPrivilege { name } => format!("unknown key privilege \"{name}\""),
+            Self::BadKeyName => "key name must have 1 to 63 bytes and no control characters".into(),
+            Self::NoSuchRole { oid } => format!("role with OID {oid} does not exist"),
+            Self::BadRotationPeriod => "rotation period must be positive".into(),
+            Self::Null { argument } => format!("argument \"{argument}\" must not be null"),
+            Self::Confirmation { name } => format!("confirmation does not repeat the name of key \"{name}\""),
+            Self::NoSuchKey { name } => format!("key \"{name}\" does not exist"),
+            Self::NoSuchKeyId { key_id } => format!("key with id {key_id} does not exist"),
+            Self::KeyExists { name } => format!("key \"{name}\" already exists"),
+            Self::NoActiveKey { name, purpose } => {
+                format!("key \"{name}\" has no active version of purpose {purpose}")
+            }
+            Self::KeyNotUsable {
+                name,
+                key_id,
+                state,
+                doing,
+            } => {
+                format!(
+                    "key \"{name}\" with id {key_id} is {} and can't be used to {doing}",
+                    state.as_str()
+                )
+            }
+            Self::KeyDestroyed { name, key_id } => format!("key \"{name}\" with id {key_id} was destroyed"),
+            Self::KeyWrongPurpose { key_id, is, wanted } => {
+                format!("key with id {key_id} is of purpose {is}, not {wanted}")
+            }
+            Self::KeyWrongState {
+                name,
+                key_id,
+                is,
+                wanted,
+                ..
+            } => {
+                format!("key \"{name}\" with id {key_id} is {is}, not {wanted}")
+            }
+            Self::KeyBusy { name } => format!("key \"{name}\" is being changed by another transaction"),
+            Self::KeyChanged => "keys were changed by a concurrent transaction".into(),
+            Self::KeyTransition { key_id, from, to } => {
+                format!("key with id {key_id} can't change from {from} to {to}")
+            }
+            Self::KeyImmutable { key_id } => {
+                format!("key with id {key_id} can't change its identity, material or history")
+            }
+            Self::KeyUndeletable => "keys can't be deleted".into(),
+            Self::KeyInUse { key_id, columns } => {
+                format!("key with id {key_id} can't be retired: {columns} registered columns use its name")
+            }
+            Self::OlderTransaction { key_id, pid } => format!(
+                "key with id {key_id} can't be retired: a transaction of process {pid} is older than its rotation"
+            ),
+            Self::PreparedTransaction { key_id, gid } => {
+                format!(
+                    "key with id {key_id} can't be retired: prepared transaction \"{gid}\" may have used it"
+                )
+            }
+            Self::KeyCorrupt { key_id } => format!("stored key with id {key_id} is damaged or was altered"),
+            Self::NoPrivilege {
+                name,
+                privilege,
+                role,
+            } => {
+                format!("role \"{role}\" has no {privilege} privilege for key \"{name}\"")
+            }
+            Self::KeyIdsExhausted => "could not find an unused key id".into(),
+            Self::RootLocation(error) => error.to_string(),
+            Self::Typed(error) => error.to_string(),
+            Self::NoSuchTypeRef { type_ref } => {
+                format!("encrypted type with number {type_ref} does not exist in this database")
+            }
+            Self::NotAnEncryptedType { type_name } => format!("type {type_name} is not an encrypted type"),
+            Self::NoDomain { function } => format!("function with OID {function} belongs to no encrypted type"),
+            Self::OtherType { type_name } => {
+                format!("value belongs to another encrypted type than {type_name}")
+            }
+            Self::NotSearchable => "encrypted type is not searchable".into(),
+            Self::NoTypePrivilege { schema, role } => {
+                format!("role \"{role}\" has no create privilege for schema \"{schema}\"")
+            }
+            Self::BadTypeName { name } => format!("\"{name}\" is not a usable name for an encrypted type"),
+            Self::NoSuchSchema { name } => format!("schema \"{name}\" does not exist"),
+            Self::BadTemplate { placeholder } => format!("template has no value for \"{placeholder}\""),
+            Self::TypeExists { name } => format!("type {name} already exists"),
+            Self::BaseNotSupported { type_name } => {
+                format!("type {type_name} can't be the base of an encrypted type")
+            }
+            Self::NotSearchableBase { type_name, why } => {
+                format!("an encrypted type over {type_name} can't be searchable: {why}")
+            }
+            Self::LowEntropy { type_name } => format!(
+                "a searchable type over {type_name} would show the distribution of its few values"
+            ),
+            Self::NormalizerNeedsText => "only types over text can have a normalizer other than exact".into(),
+            Self::TypeInUse { type_name, by } => format!("type {type_name} is used by {by}"),
+            Self::TypeImmutable { type_ref } => format!("encrypted type with number {type_ref} can't change"),
+            Self::DataWouldBeLost { .. } => {
+                "cannot drop extension pg_encrypt because encrypted data depends on it".into()
+            }
+            Self::IndexKeyInUse { key_id, types } => {
+                format!("key with id {key_id} can't be retired: {types} searchable types use it")
+            }
+            Self::Root(error) => error.to_string(),
+            Self::CreateRoot(error) => error.to_string(),
+            Self::RootParameters(error) => error.to_string(),
+            Self::RootMissing { keys } => {
+                format!("root key file is missing, and {keys} keys need it")
+            }
+            Self::WrongRoot {
+                key_id,
+                wrapped_by,
+                configured,
+            } => format!(
+                "key with id {key_id} is wrapped by root key {wrapped_by}, but root key {configured} is configured"
+            ),
+            Self::DataDirectoryUnknown => "the data directory's path is not valid UTF-8".into(),
+            Self::Random(_) => "the operating system's random generator failed".into(),
+            Self::OutOfSecretMemory => "out of memory for key material".into(),
+            Self::NotInstalled => "extension \"pg_encrypt\" is not created in this database".into(),
+            Self::NotATrigger => "function must be called as a trigger".into(),
+            Self::Spi(_) => "internal statement of pg_encrypt failed".into(),
+        }
+    }
+}
