@@ -94,8 +94,11 @@ pub fn drop(type_oid: Oid) -> Result<(), Error> {
         return Err(Error::TypeInUse { type_name: typeio::type_name(type_oid), by: user });
     }
     let name = names::qualified_type(type_oid)?;
-    // CASCADE because a type and its functions depend on each other; all that it takes along is the type's own.
-    settings::with(&QUIET, || sql::execute(&format!("drop type {name} cascade"), &[]))?;
+    settings::with(&QUIET, || {
+        let leftovers = names::leftovers_of(type_oid)?;
+        // CASCADE because a type and its functions depend on each other; all that it takes along is the type's own.
+        sql::execute(&format!("drop type {name} cascade; {leftovers}"), &[]).map_err(Error::from)
+    })?;
     types::delete(type_oid)
 }
 
