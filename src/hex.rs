@@ -23,7 +23,8 @@ pub fn decode(text: &[u8]) -> Option<Vec<u8>> {
 /// Reads the hex form of a value of an encrypted type; `None` if the text is anything else, such as a plaintext that
 /// happens to begin alike.
 pub fn decode_typed(text: &[u8]) -> Option<Vec<u8>> {
-    if !text.starts_with(b"\\xe3") {
+    // Cheap, as every plaintext goes through here. Clients may have made the digits upper case.
+    if !text.get(..4).is_some_and(|start| start.eq_ignore_ascii_case(b"\\xe3")) {
         return None;
     }
     decode(text).filter(|bytes| TypedValue::parse(bytes).is_ok())

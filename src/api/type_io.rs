@@ -102,7 +102,7 @@ sql_function! {
         let Some(base) = call.datum(0) else { return Ok(None) };
         let site = call.site::<InputSite>();
         let domain = site.domain_of_function(call)?;
-        value::seal(&mut site.sealing, &domain, &domain.base.encode(base)).map(Some)
+        seal_or_adopt(site, &domain, base).map(Some)
     }
 }
 
@@ -115,7 +115,7 @@ sql_function! {
         let from = site.source_type(call)?;
         let base = typeio::convert(source, from, domain.base.type_oid)
             .map_err(|refused| invalid(refused, domain.type_oid))?;
-        value::seal(&mut site.sealing, &domain, &domain.base.encode(base)).map(Some)
+        seal_or_adopt(site, &domain, base).map(Some)
     }
 }
 
@@ -196,6 +196,25 @@ impl OutputSite {
         let domain = self.opening.domain(value.type_ref)?;
         is_revealed(&mut self.revealing, &domain)
     }
+}
+
+/// Seals a base value, unless it is what output shows to roles that may not decrypt. Clients that declare their parameters
+/// as text write such a value back through a cast and not through the input function; sealed again, it would be lost to
+/// everybody who reads it.
+fn seal_or_adopt(site: &mut InputSite, domain: &Domain, base: Datum) -> Result<Datum, Error> {
+    let plaintext = domain.base.encode(base);
+    match domain.base.code {
+        TypeCode::Text => {
+            if let Some(stored) = hex::decode_typed(&plaintext) {
+                return adopt(domain.type_oid, &stored);
+            }
+        }
+        TypeCode::Bytea if plaintext.first() == Some(&FORMAT_TYPED) && TypedValue::parse(&plaintext).is_ok() => {
+            return adopt(domain.type_oid, &plaintext);
+        }
+        _ => (),
+    }
+    value::seal(&mut site.sealing, domain, &plaintext)
 }
 
 /// A plaintext that the base type refuses. Its own message would quote it.
