@@ -36,7 +36,9 @@ for my $database (sort keys %encoding)
 {
 	my $value = $database eq 'japan' ? $japanese : $text;
 	is(query($database, "select encrypt.decrypt_column(encrypt.encrypt_column('$value'))"), $value, "$database: round trip");
-	is(query($database, "select encrypt.decrypt_column(encrypt.encrypt_column(v, 'default', v, v), v, v) from (values ('$value')) t(v)"),
+	is(query($database, "
+			select encrypt.decrypt_column(encrypt.encrypt_column(v, 'default', v, v), v, v)
+			from (values ('$value')) t(v)"),
 		$value, "$database: as context and row id as well");
 	$token{$database}{$_} = query($database, "select encrypt.blind_index('$value', normalizer => '$_', context => '$value')")
 	  for qw(exact casefold);
@@ -57,9 +59,11 @@ is(query('utf8', "select encrypt.decrypt_column('$sealed', '$text', '$text')"), 
 
 # Bytes that are no UTF-8 can be stored in SQL_ASCII, but have no token and are no context.
 my $bytes = q{convert_from('\xeb', 'SQL_ASCII')};
-is($node->safe_psql('ascii', "select encrypt.decrypt_bytes(encrypt.encrypt_column($bytes))"), '\xeb', 'ascii: any bytes round-trip');
-fails_with($node, "select encrypt.blind_index($bytes)", '22021', 'ascii: no token of bytes that are not UTF-8', dbname => 'ascii');
-fails_with($node, "select encrypt.encrypt_column('x', context => $bytes)", '22021', 'ascii: no such context', dbname => 'ascii');
+my @ascii = (dbname => 'ascii');
+is($node->safe_psql('ascii', "select encrypt.decrypt_bytes(encrypt.encrypt_column($bytes))"),
+	'\xeb', 'ascii: any bytes round-trip');
+fails_with($node, "select encrypt.blind_index($bytes)", '22021', 'ascii: no token of bytes that are not UTF-8', @ascii);
+fails_with($node, "select encrypt.encrypt_column('x', context => $bytes)", '22021', 'ascii: no such context', @ascii);
 
 # LATIN1 dumped, UTF-8 restored.
 query('latin1', "

@@ -101,7 +101,8 @@ fails_with($node, 'create schema s; alter extension pg_encrypt set schema s', '0
 
 # The library alone does nothing.
 is($node->safe_psql('template1', q{load 'pg_encrypt'; select 1}), 1, 'loaded without the extension');
-is($node->safe_psql('postgres', q{load 'pg_encrypt'; select encrypt.decrypt_column(value) from t}), 'plaintext', 'loaded by hand');
+is($node->safe_psql('postgres', q{load 'pg_encrypt'; select encrypt.decrypt_column(value) from t}),
+	'plaintext', 'loaded by hand');
 fails_with($node, q{load 'pg_encrypt'; set pg_encrypt.no_such_setting = 1}, '42602', 'misspelt settings are errors');
 $node->stop;
 done_testing();

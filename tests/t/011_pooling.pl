@@ -75,6 +75,10 @@ is($node->safe_psql('postgres', q{
 		where name like 'pg\_encrypt.%' and context = 'user' and vartype = 'string'}),
 	'', 'no setting of a session takes free text');
 
+# Ends with the test, also one that fails half-way.
+my $pooler;
+END { kill 'TERM', $pooler if defined $pooler }
+
 SKIP:
 {
 	my ($pgbouncer) = grep { -x } '/usr/sbin/pgbouncer', map { "$_/pgbouncer" } split /:/, $ENV{PATH};
@@ -97,6 +101,9 @@ logfile = $base/pgbouncer.log
 pidfile = $base/pgbouncer.pid
 INI
 	system_or_bail($pgbouncer, '--daemon', '--quiet', "$base/pgbouncer.ini");
+	# It goes to the background before it listens.
+	for (1 .. 200) { last if -S "$base/.s.PGSQL.$port"; select undef, undef, undef, 0.05 }
+	($pooler) = slurp_file("$base/pgbouncer.pid") =~ /(\d+)/;
 	# The last -d counts.
 	my @through = (extra_params => [ '-d', "host=$base port=$port user=regress_pool dbname=postgres" ]);
 
@@ -121,10 +128,6 @@ INI
 	$first->query_safe('begin; set local pg_encrypt.compress = on; commit');
 	is($second->query_safe('show pg_encrypt.compress'), 'off', 'a setting of a transaction ends with it');
 	$_->quit for $first, $second;
-
-	my ($pid) = slurp_file("$base/pgbouncer.pid") =~ /(\d+)/;
-	kill 'TERM', $pid;
-	for (1 .. 100) { last unless kill 0, $pid; select undef, undef, undef, 0.05 }
 }
 $node->stop;
 done_testing();

@@ -41,9 +41,10 @@ my ($root) = slurp_file(root_key_path($node)) =~ /(\w+)/;
 my %plain  = map { $_ => canary($_) } qw(name context row note);
 my %secrets = (%plain, 'root key' => pack('H*', $root));
 
-# The canaries travel in a file that psql's \copy and pgbench's parameters read. A table of the test's own holds them
-# while the functions run: unlogged and in another tablespace's directory, which is not looked through.
-append_to_file("$work/rows", join '', map { join("\t", $_, "$plain{name}", $plain{context}, $plain{row}, $plain{note} x 50) . "\n" } 1 .. 200);
+# The canaries come by COPY from a file. A table of the test's own holds them while the functions run: unlogged, and in
+# another tablespace, whose directory is not looked through.
+append_to_file("$work/rows",
+	join '', map { join("\t", $_, @plain{qw(name context row)}, $plain{note} x 50) . "\n" } 1 .. 200);
 mkdir "$work/space" or die "$work/space: $!";
 $node->safe_psql('postgres', "create tablespace plain location '$work/space'");
 $node->safe_psql('postgres', qq{
@@ -155,7 +156,7 @@ for my $view (qw(pg_stats pg_stat_statements pg_stat_activity pg_prepared_statem
 	my @found   = found_in(\$content, \%secrets);
 	is_deeply(\@found, [], "nothing in $view") unless $view eq 'pg_prepared_statements' && $content eq '';
 }
-my $context = $session->query_safe(q{select pg_log_backend_memory_contexts(pg_backend_pid())});
+$session->query_safe('select pg_log_backend_memory_contexts(pg_backend_pid())');
 $session->quit;
 is($node->safe_psql('postgres', q{select count(*) > 0 from pg_stats where tablename = 't'}), 't', 'there are statistics to look at');
 cmp_ok($node->safe_psql('postgres', q{select count(*) from pg_stat_statements where query like '%encrypt_column%'}),

@@ -13,7 +13,7 @@ use Test::More;
 my $node = new_node('memory');
 $node->safe_psql('postgres', q{select encrypt.create_key('default')});
 
-# Megabytes of memory a process has used at most, and is using.
+# Megabytes of memory a process has used at most.
 sub megabytes
 {
 	my ($pid) = @_;

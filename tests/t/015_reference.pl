@@ -127,7 +127,8 @@ for my $kind (qw(seal seal_deterministic))
 
 # Tokens.
 my (@requests, @calls);
-my $index = { map { $_->[0] => $_ } rows(q{select name, key_id, version from encrypt.keys where purpose = 'index' and state = 'active'}) };
+my $index = { map { $_->[0] => $_ } rows(q{
+	select name, key_id, version from encrypt.keys where purpose = 'index' and state = 'active'}) };
 for my $text ('', 'Alice ', 'Straße', 'İstanbul', 'bob@Example.ORG', '078-05-1120', 'ﬁﬂ Å', "tab\t")
 {
 	for my $normalizer (qw(exact casefold email digits))
@@ -136,7 +137,8 @@ for my $text ('', 'Alice ', 'Straße', 'İstanbul', 'bob@Example.ORG', '078-05-1
 		{
 			my ($key, $context, $bits) = @$binding;
 			push @calls, "select encode(encrypt.blind_index('$text', '$key', '$context', '$normalizer', $bits), 'hex')";
-			push @requests, [ 'token', $index->{$key}[1], $index->{$key}[2], unpack('H*', $text), unpack('H*', $context), $normalizer, $bits ];
+			push @requests,
+			  [ 'token', @{ $index->{$key} }[ 1, 2 ], unpack('H*', $text), unpack('H*', $context), $normalizer, $bits ];
 		}
 	}
 }
