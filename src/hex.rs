@@ -24,7 +24,10 @@ pub fn decode(text: &[u8]) -> Option<Vec<u8>> {
 /// happens to begin alike.
 pub fn decode_typed(text: &[u8]) -> Option<Vec<u8>> {
     // Cheap, as every plaintext goes through here. Clients may have made the digits upper case.
-    if !text.get(..4).is_some_and(|start| start.eq_ignore_ascii_case(b"\\xe3")) {
+    if !text
+        .get(..4)
+        .is_some_and(|start| start.eq_ignore_ascii_case(b"\\xe3"))
+    {
         return None;
     }
     decode(text).filter(|bytes| TypedValue::parse(bytes).is_ok())

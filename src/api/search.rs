@@ -1,8 +1,8 @@
 //! Blind-index tokens for search by equality.
 
 use crate::error::Error;
-use crate::keyring::Handle;
 use crate::keyring::tokens::{self, TokenSite};
+use crate::keyring::{self, Handle};
 use crate::pg::array::bytea_array;
 use crate::pg::call::Call;
 use crate::pg::datum::new_varlena;
@@ -16,7 +16,7 @@ use std::borrow::Cow;
 sql_function! {
     fn blind_index(call) {
         let Some(request) = Request::read(call)? else { return Ok(None) };
-        let handle = tokens::active(call.site::<TokenSite>(), request.key, request.context.as_bytes())?;
+        let handle = tokens::active(call.site::<TokenSite>(), keyring::now(), request.key, request.context.as_bytes())?;
         Ok(Some(request.token(handle, &request.normalized()?)?))
     }
 }
@@ -25,7 +25,7 @@ sql_function! {
     fn blind_index_all(call) {
         let Some(request) = Request::read(call)? else { return Ok(None) };
         let normalized = request.normalized()?;
-        let handles = tokens::all(request.key, request.context.as_bytes())?;
+        let handles = tokens::all(keyring::now(), request.key, request.context.as_bytes())?;
         let tokens: Result<Vec<Datum>, Error> =
             handles.iter().map(|handle| request.token(*handle, &normalized)).collect();
         Ok(Some(bytea_array(&tokens?)))

@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::hex;
+use crate::keyring::{self, Now};
 use crate::pg::call::Call;
 use crate::pg::datum::{cstring_bytes, cstring_from, message_bytes, varlena_bytes, varlena_from};
 use crate::pg::site::Site;
@@ -20,16 +21,17 @@ sql_function! {
     fn type_in(call) {
         let Some(text) = call.datum(0).map(cstring_bytes) else { return Ok(None) };
         let type_oid = call.oid(1);
+        let now = keyring::now();
         if let Some(stored) = hex::decode_typed(text) {
-            return adopt(type_oid, &stored).map(Some);
+            return adopt(now, type_oid, &stored).map(Some);
         }
         let site = call.site::<InputSite>();
-        let domain = site.domain(type_oid)?;
+        let domain = site.domain(now, type_oid)?;
         if domain.base.is_plain_text() {
-            return value::seal(&mut site.sealing, &domain, text).map(Some);
+            return value::seal(&mut site.sealing, now, &domain, text).map(Some);
         }
         let base = typeio::input(text, domain.base.type_oid).map_err(|refused| invalid(refused, type_oid))?;
-        value::seal(&mut site.sealing, &domain, &domain.base.encode(base)).map(Some)
+        value::seal(&mut site.sealing, now, &domain, &domain.base.encode(base)).map(Some)
     }
 }
 
@@ -38,16 +40,17 @@ sql_function! {
     fn type_recv(call) {
         let Some(message) = call.datum(0).map(message_bytes) else { return Ok(None) };
         let type_oid = call.oid(1);
+        let now = keyring::now();
         if message.first() == Some(&FORMAT_TYPED) && TypedValue::parse(message).is_ok() {
-            return adopt(type_oid, message).map(Some);
+            return adopt(now, type_oid, message).map(Some);
         }
         if let Some(stored) = hex::decode_typed(message) {
-            return adopt(type_oid, &stored).map(Some);
+            return adopt(now, type_oid, &stored).map(Some);
         }
         let site = call.site::<InputSite>();
-        let domain = site.domain(type_oid)?;
+        let domain = site.domain(now, type_oid)?;
         let base = typeio::receive(message, domain.base.type_oid);
-        value::seal(&mut site.sealing, &domain, &domain.base.encode(base)).map(Some)
+        value::seal(&mut site.sealing, now, &domain, &domain.base.encode(base)).map(Some)
     }
 }
 
@@ -55,11 +58,13 @@ sql_function! {
     /// Text output: the plaintext where it is revealed, else the stored value in hex.
     fn type_out(call) {
         let Some(value) = call.datum(0) else { return Ok(None) };
+        let now = keyring::now();
+        let stored = TypedValue::parse(varlena_bytes(value))?;
         let site = call.site::<OutputSite>();
-        if !site.reveals(value)? {
+        if !site.reveals(now, &stored)? {
             return Ok(Some(cstring_from(&hex::encode(varlena_bytes(value)))?));
         }
-        let opened = value::open(&mut site.opening, value)?;
+        let opened = value::open_parsed(&mut site.opening, now, &stored)?;
         let text = match opened.code {
             TypeCode::Text => plaintext::text(opened.bytes)?,
             _ => typeio::output(opened.base_datum()?, opened.domain.base.type_oid),
@@ -73,16 +78,18 @@ sql_function! {
     /// expect text, raw where they expect bytes of the base type.
     fn type_send(call) {
         let Some(value) = call.datum(0) else { return Ok(None) };
+        let now = keyring::now();
+        let bytes = varlena_bytes(value);
+        let stored = TypedValue::parse(bytes)?;
         let site = call.site::<OutputSite>();
-        if site.reveals(value)? {
-            let opened = value::open(&mut site.opening, value)?;
+        if site.reveals(now, &stored)? {
+            let opened = value::open_parsed(&mut site.opening, now, &stored)?;
             return Ok(Some(typeio::send(opened.base_datum()?, opened.domain.base.type_oid)));
         }
-        let stored = varlena_bytes(value);
-        let domain = site.opening.domain(TypedValue::parse(stored)?.type_ref)?;
+        let domain = site.opening.domain(now, stored.type_ref)?;
         match domain.base.code {
-            TypeCode::Text => Ok(Some(varlena_from(&hex::encode(stored))?)),
-            _ => Ok(Some(varlena_from(stored)?)),
+            TypeCode::Text => Ok(Some(varlena_from(&hex::encode(bytes))?)),
+            _ => Ok(Some(varlena_from(bytes)?)),
         }
     }
 }
@@ -91,7 +98,7 @@ sql_function! {
     /// Implicit cast to the base type: decrypts, whatever output reveals.
     fn type_to_base(call) {
         let Some(value) = call.datum(0) else { return Ok(None) };
-        let opened = value::open(&mut call.site::<OutputSite>().opening, value)?;
+        let opened = value::open(&mut call.site::<OutputSite>().opening, keyring::now(), value)?;
         opened.base_datum().map(Some)
     }
 }
@@ -100,9 +107,10 @@ sql_function! {
     /// Assignment cast from the base type: seals.
     fn type_from_base(call) {
         let Some(base) = call.datum(0) else { return Ok(None) };
+        let now = keyring::now();
         let site = call.site::<InputSite>();
-        let domain = site.domain_of_function(call)?;
-        seal_or_adopt(site, &domain, base).map(Some)
+        let domain = site.domain_of_function(now, call)?;
+        seal_or_adopt(site, now, &domain, base).map(Some)
     }
 }
 
@@ -110,12 +118,13 @@ sql_function! {
     /// Assignment cast from a type that can be assigned to the base type: converts and seals.
     fn type_from_source(call) {
         let Some(source) = call.datum(0) else { return Ok(None) };
+        let now = keyring::now();
         let site = call.site::<InputSite>();
-        let domain = site.domain_of_function(call)?;
+        let domain = site.domain_of_function(now, call)?;
         let from = site.source_type(call)?;
         let base = typeio::convert(source, from, domain.base.type_oid)
             .map_err(|refused| invalid(refused, domain.type_oid))?;
-        seal_or_adopt(site, &domain, base).map(Some)
+        seal_or_adopt(site, now, &domain, base).map(Some)
     }
 }
 
@@ -125,7 +134,7 @@ sql_function! {
         let Some(value) = call.datum(0) else { return Ok(None) };
         let type_oid = typeio::base_type(call.argument_type(0));
         // An encrypted type has our output function; anything else has other bytes in it.
-        if domain::by_oid(type_oid)?.is_none() {
+        if domain::by_oid(keyring::now(), type_oid)?.is_none() {
             return Err(Error::NotAnEncryptedType { type_name: typeio::type_name(type_oid) });
         }
         match value::stored_token(value)? {
@@ -138,7 +147,7 @@ sql_function! {
 /// What a call site that makes values remembers.
 #[derive(Default)]
 struct InputSite {
-    generation: u64,
+    now: Now,
     domain: Option<Domain>,
     source: Option<Oid>,
     sealing: Sealing,
@@ -156,26 +165,30 @@ impl Site for OutputSite {}
 
 impl InputSite {
     #[inline]
-    fn domain(&mut self, type_oid: Oid) -> Result<Domain, Error> {
-        self.remember(|domain| domain.type_oid == type_oid, || domain::require(type_oid))
+    fn domain(&mut self, now: Now, type_oid: Oid) -> Result<Domain, Error> {
+        self.remember(
+            now,
+            |domain| domain.type_oid == type_oid,
+            || domain::require(now, type_oid),
+        )
     }
 
     #[inline]
-    fn domain_of_function(&mut self, call: &Call<'_>) -> Result<Domain, Error> {
-        self.remember(|_| true, || domain::by_function(call.function()))
+    fn domain_of_function(&mut self, now: Now, call: &Call<'_>) -> Result<Domain, Error> {
+        self.remember(now, |_| true, || domain::by_function(now, call.function()))
     }
 
     #[inline]
     fn remember(
         &mut self,
+        now: Now,
         is_it: impl FnOnce(&Domain) -> bool,
         find: impl FnOnce() -> Result<Domain, Error>,
     ) -> Result<Domain, Error> {
-        let generation = crate::keyring::generation();
         match &self.domain {
-            Some(domain) if self.generation == generation && is_it(domain) => Ok(*domain),
+            Some(domain) if self.now == now && is_it(domain) => Ok(*domain),
             _ => {
-                self.generation = generation;
+                self.now = now;
                 Ok(*self.domain.insert(find()?))
             }
         }
@@ -185,54 +198,60 @@ impl InputSite {
         if self.source.is_none() {
             self.source = crate::pg::proc::signature(call.function()).get(1).copied();
         }
-        self.source.ok_or(Error::NoDomain { function: call.function().to_u32() })
+        self.source.ok_or(Error::NoDomain {
+            function: call.function().to_u32(),
+        })
     }
 }
 
 impl OutputSite {
     #[inline]
-    fn reveals(&mut self, value: Datum) -> Result<bool, Error> {
-        let value = TypedValue::parse(varlena_bytes(value))?;
-        let domain = self.opening.domain(value.type_ref)?;
-        is_revealed(&mut self.revealing, &domain)
+    fn reveals(&mut self, now: Now, value: &TypedValue<'_>) -> Result<bool, Error> {
+        let domain = self.opening.domain(now, value.type_ref)?;
+        is_revealed(&mut self.revealing, now, &domain)
     }
 }
 
 /// Seals a base value, unless it is what output shows to roles that may not decrypt. Clients that declare their parameters
 /// as text write such a value back through a cast and not through the input function; sealed again, it would be lost to
 /// everybody who reads it.
-fn seal_or_adopt(site: &mut InputSite, domain: &Domain, base: Datum) -> Result<Datum, Error> {
+fn seal_or_adopt(site: &mut InputSite, now: Now, domain: &Domain, base: Datum) -> Result<Datum, Error> {
     let plaintext = domain.base.encode(base);
     match domain.base.code {
         TypeCode::Text => {
             if let Some(stored) = hex::decode_typed(&plaintext) {
-                return adopt(domain.type_oid, &stored);
+                return adopt(now, domain.type_oid, &stored);
             }
         }
-        TypeCode::Bytea if plaintext.first() == Some(&FORMAT_TYPED) && TypedValue::parse(&plaintext).is_ok() => {
-            return adopt(domain.type_oid, &plaintext);
+        TypeCode::Bytea
+            if plaintext.first() == Some(&FORMAT_TYPED) && TypedValue::parse(&plaintext).is_ok() =>
+        {
+            return adopt(now, domain.type_oid, &plaintext);
         }
         _ => (),
     }
-    value::seal(&mut site.sealing, domain, &plaintext)
+    value::seal(&mut site.sealing, now, domain, &plaintext)
 }
 
 /// A plaintext that the base type refuses. Its own message would quote it.
 fn invalid(refused: Refused, type_oid: Oid) -> Error {
-    Error::InvalidInput { refused, wanted: typeio::type_name(type_oid) }
+    Error::InvalidInput {
+        refused,
+        wanted: typeio::type_name(type_oid),
+    }
 }
 
 /// Takes a stored value as it is, if it is one of this type. A type that is not in the registry yet is being restored:
 /// then only the form is checked, which needs no key.
-fn adopt(type_oid: Oid, stored: &[u8]) -> Result<Datum, Error> {
+fn adopt(now: Now, type_oid: Oid, stored: &[u8]) -> Result<Datum, Error> {
     let value = TypedValue::parse(stored)?;
-    match domain::by_oid(type_oid)? {
-        Some(domain) if domain.type_ref != value.type_ref => {
-            Err(Error::OtherType { type_name: typeio::type_name(type_oid) })
-        }
-        Some(domain) if domain.is_searchable() != value.token.is_some() => {
-            Err(Error::OtherType { type_name: typeio::type_name(type_oid) })
-        }
+    match domain::by_oid(now, type_oid)? {
+        Some(domain) if domain.type_ref != value.type_ref => Err(Error::OtherType {
+            type_name: typeio::type_name(type_oid),
+        }),
+        Some(domain) if domain.is_searchable() != value.token.is_some() => Err(Error::OtherType {
+            type_name: typeio::type_name(type_oid),
+        }),
         _ => Ok(varlena_from(stored)?),
     }
 }

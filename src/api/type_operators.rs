@@ -1,9 +1,10 @@
 //! Operators and support functions of encrypted types.
 
 use crate::error::Error;
+use crate::keyring::{self, Now};
 use crate::pg::call::Call;
-use crate::pg::{proc, sort};
 use crate::pg::site::Site;
+use crate::pg::{proc, sort};
 use crate::plaintext::Codec;
 use crate::sql_function;
 use crate::types::compare::{self, Comparing, PlaintextOrder, Side};
@@ -79,7 +80,7 @@ sql_function! {
     /// Sort support of the plaintext order.
     fn type_sort_support(call) {
         if let Some(sort) = call.datum(0) {
-            sort::set_up(sort, PlaintextOrder::of(domain::by_function(call.function())?));
+            sort::set_up(sort, PlaintextOrder::of(domain::by_function(keyring::now(), call.function())?));
         }
         Ok(Some(Datum::null()))
     }
@@ -112,7 +113,7 @@ sql_function! {
 /// What a call site remembers: the domain, and what was computed for the last values.
 #[derive(Default)]
 struct OperatorSite {
-    generation: u64,
+    now: Now,
     comparing: Comparing,
 }
 
@@ -124,22 +125,26 @@ impl Site for OperatorSite {}
 fn site<'call>(call: &Call<'call>, sides: &[Side]) -> Result<&'call mut Comparing, Error> {
     let site = call.site::<OperatorSite>();
     if sides.iter().any(|side| matches!(side, Side::Plain(_))) {
-        let generation = crate::keyring::generation();
-        if site.comparing.plain.is_none() || site.generation != generation {
-            let domain = domain::by_function(call.function())?;
+        let now = keyring::now();
+        if site.comparing.plain.is_none() || site.now != now {
+            let domain = domain::by_function(now, call.function())?;
             let plain = proc::arguments(call.function())
                 .into_iter()
                 .find(|argument| *argument != domain.type_oid)
-                .ok_or(Error::NoDomain { function: call.function().to_u32() })?;
+                .ok_or(Error::NoDomain {
+                    function: call.function().to_u32(),
+                })?;
             site.comparing.plain = Some((domain, Codec::of(plain)?));
-            site.generation = generation;
+            site.now = now;
         }
     }
     Ok(&mut site.comparing)
 }
 
 fn plaintext_order(call: &Call<'_>) -> Result<Option<Ordering>, Error> {
-    let (Some(a), Some(b)) = (call.datum(0), call.datum(1)) else { return Ok(None) };
+    let (Some(a), Some(b)) = (call.datum(0), call.datum(1)) else {
+        return Ok(None);
+    };
     compare::order(site(call, &[])?, call.collation(), a, b).map(Some)
 }
 
@@ -149,7 +154,9 @@ fn token_order(
     a: fn(Datum) -> Side,
     b: fn(Datum) -> Side,
 ) -> Result<Option<Ordering>, Error> {
-    let (Some(left), Some(right)) = (call.datum(0), call.datum(1)) else { return Ok(None) };
+    let (Some(left), Some(right)) = (call.datum(0), call.datum(1)) else {
+        return Ok(None);
+    };
     let (left, right) = (a(left), b(right));
     compare::token_order(site(call, &[left, right])?, left, right).map(Some)
 }
@@ -173,7 +180,9 @@ fn plain_token_order(call: &Call<'_>) -> Result<Option<Ordering>, Error> {
 
 #[inline]
 fn hash(call: &Call<'_>, side: fn(Datum) -> Side, extended: bool) -> Result<Option<Datum>, Error> {
-    let Some(value) = call.datum(0) else { return Ok(None) };
+    let Some(value) = call.datum(0) else {
+        return Ok(None);
+    };
     let value = side(value);
     let seed = if extended { call.datum(1) } else { None };
     compare::hash(site(call, &[value])?, call.collation(), value, seed).map(Some)

@@ -108,16 +108,16 @@ sql_function! {
             Format::Xaes => Privilege::Encrypt,
             Format::Siv => Privilege::Deterministic,
         };
-        let target = values::sealing(&mut site.seal, &to, context.as_bytes(), privilege)?;
+        let target = values::sealing(&mut site.seal, keyring::now(), &to, context.as_bytes(), privilege)?;
         if values::key_id(target) == header.key_id {
             return Ok(Some(value));
         }
 
-        let source = values::opening(&mut site.open, header.key_id, context.as_bytes())?;
+        let source = values::opening(&mut site.open, keyring::now(), header.key_id, context.as_bytes())?;
         let mut opened = zeroize::Zeroizing::new(vec![0; envelope.plaintext_len()]);
         values::open(source, &envelope, row_id.as_bytes(), &mut opened)?;
         // Resolved again: opening may have made the keyring forget what it had before.
-        let target = values::sealing(&mut site.seal, &to, context.as_bytes(), privilege)?;
+        let target = values::sealing(&mut site.seal, keyring::now(), &to, context.as_bytes(), privilege)?;
         let (datum, out) = new_varlena(call.bytes(0).len())?;
         match header.format {
             Format::Xaes => {
@@ -202,7 +202,7 @@ fn encrypt_bytes(
     }
     match mode {
         Mode::Randomised => {
-            let handle = values::sealing(site, key, context.as_bytes(), Privilege::Encrypt)?;
+            let handle = values::sealing(site, keyring::now(), key, context.as_bytes(), Privilege::Encrypt)?;
             let packed = if guc::compress() { compress(bytes) } else { None };
             let sealed = packed.as_deref().unwrap_or(bytes);
             let (datum, out) = new_varlena(sealed.len() + OVERHEAD)?;
@@ -210,7 +210,13 @@ fn encrypt_bytes(
             Ok(Some(datum))
         }
         Mode::Deterministic => {
-            let handle = values::sealing(site, key, context.as_bytes(), Privilege::Deterministic)?;
+            let handle = values::sealing(
+                site,
+                keyring::now(),
+                key,
+                context.as_bytes(),
+                Privilege::Deterministic,
+            )?;
             warn_about_equality();
             let (datum, out) = new_varlena(bytes.len() + SIV_OVERHEAD)?;
             values::seal_deterministic(handle, code, row_id.as_bytes(), bytes, out)?;
@@ -241,7 +247,7 @@ fn open(call: &Call<'_>, site: &mut OpenSite, first: usize) -> Result<Option<Ope
     if value.len() >= LARGE {
         wait::check_for_interrupts();
     }
-    let handle = values::opening(site, header.key_id, context.as_bytes())?;
+    let handle = values::opening(site, keyring::now(), header.key_id, context.as_bytes())?;
     let (datum, out) = new_varlena(envelope.plaintext_len())?;
     values::open(handle, &envelope, row_id.as_bytes(), out)?;
     let (datum, bytes) = match header.compressed {

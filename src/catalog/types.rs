@@ -9,8 +9,16 @@ use pg_encrypt_core::normalize::Normalizer;
 use pg_encrypt_core::typed::TypeRef;
 use pgrx::pg_sys::Oid;
 
-const BY_REF: IndexedTable = IndexedTable { schema: SCHEMA, table: c"types", index: c"types_pkey" };
-const BY_OID: IndexedTable = IndexedTable { schema: SCHEMA, table: c"types", index: c"types_type_oid" };
+const BY_REF: IndexedTable = IndexedTable {
+    schema: SCHEMA,
+    table: c"types",
+    index: c"types_pkey",
+};
+const BY_OID: IndexedTable = IndexedTable {
+    schema: SCHEMA,
+    table: c"types",
+    index: c"types_type_oid",
+};
 
 /// One encrypted type.
 pub struct TypeRow {
@@ -39,11 +47,17 @@ impl TypeRow {
 }
 
 pub fn by_ref(type_ref: TypeRef) -> Result<Option<TypeRow>, Error> {
-    Ok(rows(&BY_REF, &[Equals::Int4(type_ref.get())], TypeRow::read)?.into_iter().flatten().next())
+    Ok(rows(&BY_REF, &[Equals::Int4(type_ref.get())], TypeRow::read)?
+        .into_iter()
+        .flatten()
+        .next())
 }
 
 pub fn by_oid(type_oid: Oid) -> Result<Option<TypeRow>, Error> {
-    Ok(rows(&BY_OID, &[Equals::Oid(type_oid)], TypeRow::read)?.into_iter().flatten().next())
+    Ok(rows(&BY_OID, &[Equals::Oid(type_oid)], TypeRow::read)?
+        .into_iter()
+        .flatten()
+        .next())
 }
 
 /// How many types make their tokens with an index key.
@@ -85,6 +99,9 @@ pub fn insert(new: NewType<'_>) -> Result<(), Error> {
 }
 
 pub fn delete(type_oid: Oid) -> Result<(), Error> {
-    sql::execute("delete from encrypt.types where type_oid operator(pg_catalog.=) $1", &[type_oid.into()])?;
+    sql::execute(
+        "delete from encrypt.types where type_oid operator(pg_catalog.=) $1",
+        &[type_oid.into()],
+    )?;
     Ok(())
 }

@@ -14,7 +14,9 @@ impl Error {
             Self::NotText | Self::NotTextArgument { .. } => ERRCODE_CHARACTER_NOT_IN_REPERTOIRE,
             Self::UnsupportedType { .. } => ERRCODE_FEATURE_NOT_SUPPORTED,
             Self::WrongType { .. } => ERRCODE_DATATYPE_MISMATCH,
-            Self::RefusedByType { refused, .. } | Self::InvalidInput { refused, .. } => PgSqlErrorCode::from(refused.sqlstate),
+            Self::RefusedByType { refused, .. } | Self::InvalidInput { refused, .. } => {
+                PgSqlErrorCode::from(refused.sqlstate)
+            }
             Self::OutOfRange { .. } => ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
             Self::TooLarge | Self::Normalize(_) => ERRCODE_PROGRAM_LIMIT_EXCEEDED,
             Self::AlreadyEncrypted
@@ -37,7 +39,9 @@ impl Error {
                 ERRCODE_FEATURE_NOT_SUPPORTED
             }
             Self::TypeInUse { .. } | Self::DataWouldBeLost { .. } => ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
-            Self::IndexKeyInUse { .. } | Self::TypeImmutable { .. } => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            Self::IndexKeyInUse { .. } | Self::TypeImmutable { .. } => {
+                ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
+            }
             Self::NoSuchSchema { .. } => ERRCODE_INVALID_SCHEMA_NAME,
             Self::NoDomain { .. } | Self::BadTemplate { .. } => ERRCODE_INTERNAL_ERROR,
             Self::Null { .. } => ERRCODE_NULL_VALUE_NOT_ALLOWED,

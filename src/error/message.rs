@@ -99,7 +99,9 @@ impl Error {
                 format!("encrypted type with number {type_ref} does not exist in this database")
             }
             Self::NotAnEncryptedType { type_name } => format!("type {type_name} is not an encrypted type"),
-            Self::NoDomain { function } => format!("function with OID {function} belongs to no encrypted type"),
+            Self::NoDomain { function } => {
+                format!("function with OID {function} belongs to no encrypted type")
+            }
             Self::OtherType { type_name } => {
                 format!("value belongs to another encrypted type than {type_name}")
             }
@@ -117,9 +119,9 @@ impl Error {
             Self::NotSearchableBase { type_name, why } => {
                 format!("an encrypted type over {type_name} can't be searchable: {why}")
             }
-            Self::LowEntropy { type_name } => format!(
-                "a searchable type over {type_name} would show the distribution of its few values"
-            ),
+            Self::LowEntropy { type_name } => {
+                format!("a searchable type over {type_name} would show the distribution of its few values")
+            }
             Self::NormalizerNeedsText => "only types over text can have a normalizer other than exact".into(),
             Self::TypeInUse { type_name, by } => format!("type {type_name} is used by {by}"),
             Self::TypeImmutable { type_ref } => format!("encrypted type with number {type_ref} can't change"),

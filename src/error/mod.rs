@@ -161,24 +161,61 @@ pub enum Error {
 
     // Encrypted types
     Typed(TypedError),
-    NoSuchTypeRef { type_ref: i32 },
-    NotAnEncryptedType { type_name: String },
-    NoDomain { function: u32 },
-    OtherType { type_name: String },
+    NoSuchTypeRef {
+        type_ref: i32,
+    },
+    NotAnEncryptedType {
+        type_name: String,
+    },
+    NoDomain {
+        function: u32,
+    },
+    OtherType {
+        type_name: String,
+    },
     NotSearchable,
-    NoTypePrivilege { schema: String, role: String },
-    BadTypeName { name: String },
-    TypeExists { name: String },
-    NoSuchSchema { name: String },
-    BadTemplate { placeholder: String },
-    BaseNotSupported { type_name: String },
-    NotSearchableBase { type_name: String, why: &'static str },
-    LowEntropy { type_name: String },
+    NoTypePrivilege {
+        schema: String,
+        role: String,
+    },
+    BadTypeName {
+        name: String,
+    },
+    TypeExists {
+        name: String,
+    },
+    NoSuchSchema {
+        name: String,
+    },
+    BadTemplate {
+        placeholder: String,
+    },
+    BaseNotSupported {
+        type_name: String,
+    },
+    NotSearchableBase {
+        type_name: String,
+        why: &'static str,
+    },
+    LowEntropy {
+        type_name: String,
+    },
     NormalizerNeedsText,
-    TypeInUse { type_name: String, by: String },
-    IndexKeyInUse { key_id: i32, types: i64 },
-    TypeImmutable { type_ref: i32 },
-    DataWouldBeLost { examples: Vec<String>, count: i64 },
+    TypeInUse {
+        type_name: String,
+        by: String,
+    },
+    IndexKeyInUse {
+        key_id: i32,
+        types: i64,
+    },
+    TypeImmutable {
+        type_ref: i32,
+    },
+    DataWouldBeLost {
+        examples: Vec<String>,
+        count: i64,
+    },
 
     // Root key
     RootLocation(LocationError),
@@ -203,7 +240,6 @@ pub enum Error {
     Spi(SpiError),
 }
 
-
 impl Error {
     fn detail(&self) -> Option<String> {
         match self {
@@ -211,7 +247,14 @@ impl Error {
             Self::DataWouldBeLost { examples, count } => {
                 let others = count - examples.len() as i64;
                 let more = (others > 0).then(|| format!("and {others} more"));
-                Some(examples.iter().cloned().chain(more).collect::<Vec<_>>().join("\n"))
+                Some(
+                    examples
+                        .iter()
+                        .cloned()
+                        .chain(more)
+                        .collect::<Vec<_>>()
+                        .join("\n"),
+                )
             }
             _ => None,
         }

@@ -27,7 +27,8 @@ pub use resolve::{active_index_key, name_of};
 
 use crate::error::Error;
 use crate::guc;
-use crate::pg::{inval, secret::SecretBox};
+use crate::pg::{acl, inval, secret::SecretBox};
+use pgrx::pg_sys::Oid;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::Instant;
@@ -65,12 +66,36 @@ fn with<T>(body: impl FnOnce(&mut Keyring) -> T) -> T {
     KEYRING.with_borrow_mut(body)
 }
 
-/// The generation to work in. First thing in every function that uses a key.
+/// Under which circumstances a call works: what it, or a call site before it, found out holds for these only.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Now {
+    generation: u64,
+    role: Oid,
+}
+
+/// The present circumstances: the generation, with everything that others committed taken in, and the role that asks.
+/// Asked for once in each call of an SQL function that uses a key, and again after anything that may have made the
+/// keyring forget.
 #[inline]
-pub fn generation() -> u64 {
+pub fn now() -> Now {
     let generation = inval::generation();
     let transaction = inval::transaction();
-    with(|keyring| keyring.enter(generation, transaction))
+    Now {
+        generation: with(|keyring| keyring.enter(generation, transaction)),
+        role: acl::current_user(),
+    }
+}
+
+impl Now {
+    /// The role whose privileges count.
+    pub fn role(self) -> Oid {
+        self.role
+    }
+
+    /// Number of the generation; for caches that don't depend on the role.
+    pub fn generation(self) -> u64 {
+        self.generation
+    }
 }
 
 impl Keyring {

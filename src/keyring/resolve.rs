@@ -40,7 +40,11 @@ pub(super) enum Wanted {
     /// The active index key of that name, or all that search finds.
     Tokens { name: Box<[u8]>, all: bool },
     /// The index key that a searchable type was made with, for a role with a privilege for the type's key.
-    PinnedTokens { key_id: KeyId, name: Box<[u8]>, privilege: Privilege },
+    PinnedTokens {
+        key_id: KeyId,
+        name: Box<[u8]>,
+        privilege: Privilege,
+    },
 }
 
 #[derive(Clone)]
@@ -100,7 +104,11 @@ fn rows_for(request: &Request) -> Result<(Vec<KeyRow>, bool), Error> {
             let lasting = row.state != KeyState::Retired;
             Ok((vec![row], lasting))
         }
-        Wanted::PinnedTokens { key_id, name, privilege } => {
+        Wanted::PinnedTokens {
+            key_id,
+            name,
+            privilege,
+        } => {
             let row = by_id(*key_id, Purpose::Index)?;
             // The grant is for the key that the type names; the index key has the same name by construction.
             privileges::require(request.role, &String::from_utf8_lossy(name), *privilege)?;
@@ -136,7 +144,12 @@ fn by_id(key_id: KeyId, wanted: Purpose) -> Result<KeyRow, Error> {
 }
 
 fn not_usable(row: KeyRow, doing: &'static str) -> Error {
-    Error::KeyNotUsable { name: row.name, key_id: row.key_id.get(), state: row.state, doing }
+    Error::KeyNotUsable {
+        name: row.name,
+        key_id: row.key_id.get(),
+        state: row.state,
+        doing,
+    }
 }
 
 /// The active version of a key.

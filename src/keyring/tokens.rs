@@ -1,16 +1,14 @@
 //! Blind-index tokens.
 
 use super::resolve::{Derivation, Request, SubkeyKind, Wanted, loaded, resolve};
-use super::{Handle, Keyring, generation, secret, with};
+use super::{Handle, Keyring, Now, secret, with};
 use crate::catalog::grants::Privilege;
 use crate::catalog::keys::KeyRow;
 use crate::error::Error;
-use crate::pg::acl;
 use crate::pg::site::{Remembered, Site};
 use pg_encrypt_core::key::KeyId;
 use pg_encrypt_core::normalize::Normalizer;
 use pg_encrypt_core::token::{IndexKey, IndexKind, TokenBits};
-use pgrx::pg_sys::Oid;
 
 pub(super) struct IndexSubkey {
     version: i32,
@@ -20,8 +18,7 @@ pub(super) struct IndexSubkey {
 /// What a call site that makes tokens remembers.
 #[derive(Default)]
 pub struct TokenSite {
-    generation: u64,
-    role: Oid,
+    now: Now,
     key: Remembered<64>,
     context: Remembered<64>,
     handle: Handle,
@@ -31,18 +28,14 @@ impl Site for TokenSite {}
 
 /// The active index key of `key_name`, if the current role may search with it.
 #[inline]
-pub fn active(site: &mut TokenSite, key_name: &[u8], context: &[u8]) -> Result<Handle, Error> {
-    let generation = generation();
-    let role = acl::current_user();
-    if site.generation == generation && site.role == role && site.key.is(key_name) && site.context.is(context)
-    {
+pub fn active(site: &mut TokenSite, now: Now, key_name: &[u8], context: &[u8]) -> Result<Handle, Error> {
+    if site.now == now && site.key.is(key_name) && site.context.is(context) {
         return Ok(site.handle);
     }
-    let answer = ask(role, key_name, context, false)?;
+    let answer = ask(now, key_name, context, false)?;
     let handle = answer.first().copied().ok_or(Error::KeyChanged)?;
     *site = TokenSite {
-        generation,
-        role,
+        now,
         handle,
         ..TokenSite::default()
     };
@@ -52,16 +45,14 @@ pub fn active(site: &mut TokenSite, key_name: &[u8], context: &[u8]) -> Result<H
 }
 
 /// Every live index key of `key_name`, the active one first.
-pub fn all(key_name: &[u8], context: &[u8]) -> Result<Box<[Handle]>, Error> {
-    generation();
-    ask(acl::current_user(), key_name, context, true)
+pub fn all(now: Now, key_name: &[u8], context: &[u8]) -> Result<Box<[Handle]>, Error> {
+    ask(now, key_name, context, true)
 }
 
 /// What a call site that makes tokens under one index key remembers.
 #[derive(Clone, Copy, Default)]
 pub struct PinnedSite {
-    generation: u64,
-    role: Oid,
+    now: Now,
     key_id: Option<KeyId>,
     handle: Handle,
 }
@@ -71,20 +62,34 @@ pub struct PinnedSite {
 #[inline]
 pub fn pinned(
     site: &mut PinnedSite,
+    now: Now,
     key_id: KeyId,
     key_name: &[u8],
     context: &[u8],
     privilege: Privilege,
 ) -> Result<Handle, Error> {
-    let generation = generation();
-    let role = acl::current_user();
-    if site.generation == generation && site.role == role && site.key_id == Some(key_id) {
+    if site.now == now && site.key_id == Some(key_id) {
         return Ok(site.handle);
     }
-    let what = Wanted::PinnedTokens { key_id, name: key_name.into(), privilege };
-    let answer = resolve(Request { role, what, context: context.into() }, derive_equality)?;
+    let what = Wanted::PinnedTokens {
+        key_id,
+        name: key_name.into(),
+        privilege,
+    };
+    let answer = resolve(
+        Request {
+            role: now.role,
+            what,
+            context: context.into(),
+        },
+        derive_equality,
+    )?;
     let handle = answer.handles.first().copied().ok_or(Error::KeyChanged)?;
-    *site = PinnedSite { generation, role, key_id: Some(key_id), handle };
+    *site = PinnedSite {
+        now,
+        key_id: Some(key_id),
+        handle,
+    };
     Ok(handle)
 }
 
@@ -105,14 +110,14 @@ pub fn token(
     })
 }
 
-fn ask(role: Oid, key_name: &[u8], context: &[u8], all: bool) -> Result<Box<[Handle]>, Error> {
+fn ask(now: Now, key_name: &[u8], context: &[u8], all: bool) -> Result<Box<[Handle]>, Error> {
     let what = Wanted::Tokens {
         name: key_name.into(),
         all,
     };
     Ok(resolve(
         Request {
-            role,
+            role: now.role,
             what,
             context: context.into(),
         },

@@ -1,18 +1,17 @@
 //! Sealing and opening values.
 
 use super::resolve::{Derivation, Request, SubkeyKind, Wanted, loaded, resolve};
-use super::{Handle, Keyring, generation, secret, with};
+use super::{Handle, Keyring, Now, secret, with};
 use crate::catalog::grants::Privilege;
 use crate::catalog::keys::KeyRow;
 use crate::error::Error;
+use crate::pg::inval;
 use crate::pg::secret::SecretBox;
 use crate::pg::site::{Remembered, Site};
-use crate::pg::{acl, inval};
 use pg_encrypt_core::deterministic::SivKey;
 use pg_encrypt_core::envelope::{EPOCH_LEN, Envelope, EpochKey, SealError, Sealer, TypeCode, ValueKey};
 use pg_encrypt_core::key::KeyId;
 use pg_encrypt_core::random::os_random;
-use pgrx::pg_sys::Oid;
 
 /// Everything that one data key does in one context.
 pub(super) struct ValueSubkey {
@@ -42,8 +41,7 @@ const EPOCH_SLOTS: usize = 32;
 /// What a sealing call site remembers.
 #[derive(Default)]
 pub struct SealSite {
-    generation: u64,
-    role: Oid,
+    now: Now,
     /// What was checked. One site can ask for both: `reencrypt_column` over values of both formats.
     privilege: Option<Privilege>,
     key: Remembered<64>,
@@ -54,8 +52,7 @@ pub struct SealSite {
 /// What an opening call site remembers.
 #[derive(Clone, Copy, Default)]
 pub struct OpenSite {
-    generation: u64,
-    role: Oid,
+    now: Now,
     key_id: Option<KeyId>,
     context: Remembered<64>,
     handle: Handle,
@@ -68,14 +65,12 @@ impl Site for OpenSite {}
 #[inline]
 pub fn sealing(
     site: &mut SealSite,
+    now: Now,
     key_name: &[u8],
     context: &[u8],
     privilege: Privilege,
 ) -> Result<Handle, Error> {
-    let generation = generation();
-    let role = acl::current_user();
-    if site.generation == generation
-        && site.role == role
+    if site.now == now
         && site.privilege == Some(privilege)
         && site.key.is(key_name)
         && site.context.is(context)
@@ -88,7 +83,7 @@ pub fn sealing(
     };
     let answer = resolve(
         Request {
-            role,
+            role: now.role,
             what,
             context: context.into(),
         },
@@ -96,8 +91,7 @@ pub fn sealing(
     )?;
     let handle = answer.handles.first().copied().ok_or(Error::KeyChanged)?;
     *site = SealSite {
-        generation,
-        role,
+        now,
         privilege: Some(privilege),
         handle,
         ..SealSite::default()
@@ -109,20 +103,14 @@ pub fn sealing(
 
 /// The subkey that decrypts values under `key_id` for the current role.
 #[inline]
-pub fn opening(site: &mut OpenSite, key_id: KeyId, context: &[u8]) -> Result<Handle, Error> {
-    let generation = generation();
-    let role = acl::current_user();
-    if site.generation == generation
-        && site.role == role
-        && site.key_id == Some(key_id)
-        && site.context.is(context)
-    {
+pub fn opening(site: &mut OpenSite, now: Now, key_id: KeyId, context: &[u8]) -> Result<Handle, Error> {
+    if site.now == now && site.key_id == Some(key_id) && site.context.is(context) {
         return Ok(site.handle);
     }
     let what = Wanted::Open { key_id };
     let answer = resolve(
         Request {
-            role,
+            role: now.role,
             what,
             context: context.into(),
         },
@@ -131,8 +119,7 @@ pub fn opening(site: &mut OpenSite, key_id: KeyId, context: &[u8]) -> Result<Han
     let handle = answer.handles.first().copied().ok_or(Error::KeyChanged)?;
     *site = OpenSite::default();
     if answer.lasting {
-        site.generation = generation;
-        site.role = role;
+        site.now = now;
         site.key_id = Some(key_id);
         site.handle = handle;
         site.context.set(context);

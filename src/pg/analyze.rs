@@ -90,7 +90,12 @@ unsafe extern "C-unwind" fn compute<L: Look>(
     // SAFETY: the arguments are ANALYZE's; the guard keeps panics from crossing into C.
     unsafe {
         pg_sys::panic::pgrx_extern_c_guard(|| {
-            let sample = Sample { stats, fetch, len: rows as usize, total_rows };
+            let sample = Sample {
+                stats,
+                fetch,
+                len: rows as usize,
+                total_rows,
+            };
             let found = match L::look(&sample) {
                 Ok(found) => found,
                 Err(error) => {
@@ -103,9 +108,10 @@ unsafe extern "C-unwind" fn compute<L: Look>(
             (*stats).stanullfrac = found.null_fraction;
             (*stats).stawidth = found.width;
             (*stats).stadistinct = found.distinct;
-            if let (Some(equality), false) =
-                (equality_operator((*stats).attrtypid), found.most_common.is_empty())
-            {
+            if let (Some(equality), false) = (
+                equality_operator((*stats).attrtypid),
+                found.most_common.is_empty(),
+            ) {
                 store_most_common(stats, &sample, &found.most_common, equality);
             }
         })
@@ -128,7 +134,10 @@ unsafe fn store_most_common(
         let mut stored = 0;
         for (position, share) in common {
             // As PostgreSQL does, wide values are left out: statistics are read at every planning.
-            if let Some(value) = sample.value(*position).filter(|value| sample.width(*value) <= WIDEST) {
+            if let Some(value) = sample
+                .value(*position)
+                .filter(|value| sample.width(*value) <= WIDEST)
+            {
                 let copy = pg_sys::pg_detoast_datum_copy(value.cast_mut_ptr());
                 values.add(stored).write(Datum::from(copy));
                 shares.add(stored).write(*share);
@@ -154,7 +163,11 @@ unsafe fn target(stats: *mut pg_sys::VacAttrStats) -> i32 {
         let target = (*(*stats).attr).attstattarget;
         #[cfg(any(feature = "pg17", feature = "pg18"))]
         let target = (*stats).attstattarget;
-        if target < 0 { pg_sys::default_statistics_target } else { target }
+        if target < 0 {
+            pg_sys::default_statistics_target
+        } else {
+            target
+        }
     }
 }
 

@@ -64,7 +64,10 @@ pub(crate) unsafe fn tuple_attribute(
         #[cfg(feature = "pg18")]
         {
             // TupleDescAttr() is an inline function: the attributes follow the array of their compact forms.
-            let attributes = (*descriptor).compact_attrs.as_ptr().add((*descriptor).natts as usize);
+            let attributes = (*descriptor)
+                .compact_attrs
+                .as_ptr()
+                .add((*descriptor).natts as usize);
             attributes.cast::<pgrx::pg_sys::FormData_pg_attribute>().add(n)
         }
     }

@@ -137,7 +137,11 @@ impl EventTrigger {
 /// `list` is null or holds nodes of type `T`, and outlives the iterator.
 unsafe fn nodes<T>(list: *mut pg_sys::List) -> impl Iterator<Item = *mut T> {
     // SAFETY: as the caller vouches; a list has `length` elements.
-    let length = if list.is_null() { 0 } else { unsafe { (*list).length } };
+    let length = if list.is_null() {
+        0
+    } else {
+        unsafe { (*list).length }
+    };
     (0..length as usize).map(move |n| unsafe { (*(*list).elements.add(n)).ptr_value.cast() })
 }
 

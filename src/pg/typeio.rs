@@ -53,9 +53,11 @@ pub struct Refused {
 pub fn input(text: &[u8], type_oid: pg_sys::Oid) -> Result<pg_sys::Datum, Refused> {
     PgTryBuilder::new(AssertUnwindSafe(|| Ok(input_or_raise(text, type_oid))))
         .catch_others(|error| match &error {
-            CaughtError::PostgresError(report) if quotes_input(report.sql_error_code() as i32) => Err(Refused {
-                sqlstate: report.sql_error_code() as i32,
-            }),
+            CaughtError::PostgresError(report) if quotes_input(report.sql_error_code() as i32) => {
+                Err(Refused {
+                    sqlstate: report.sql_error_code() as i32,
+                })
+            }
             _ => error.rethrow(),
         })
         .execute()

@@ -49,7 +49,11 @@ fn look_at(sample: &Sample) -> Result<Statistics, Error> {
         ..Statistics::default()
     };
     if values > 0 && !without_token {
-        statistics.distinct = distinct(&tokens, values, sample.total_rows() * values as f64 / sample.len() as f64);
+        statistics.distinct = distinct(
+            &tokens,
+            values,
+            sample.total_rows() * values as f64 / sample.len() as f64,
+        );
         statistics.most_common = most_common(tokens, values, sample.len(), sample.wanted());
     }
     Ok(statistics)
@@ -92,5 +96,8 @@ fn most_common(
         .collect();
     common.sort_by(|a, b| b.count.cmp(&a.count).then(a.first.cmp(&b.first)));
     common.truncate(wanted);
-    common.into_iter().map(|seen| (seen.first, seen.count as f32 / sampled as f32)).collect()
+    common
+        .into_iter()
+        .map(|seen| (seen.first, seen.count as f32 / sampled as f32))
+        .collect()
 }

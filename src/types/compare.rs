@@ -6,12 +6,13 @@
 
 use super::domain::Domain;
 use super::value::{self, Opening, Searching, Token, normalized_datum, open, stored_token};
-use crate::plaintext::Codec;
-use pg_encrypt_core::envelope::TypeCode;
 use crate::error::Error;
+use crate::keyring::{self, Now};
 use crate::pg::compare;
 use crate::pg::scratch::with_scratch;
 use crate::pg::sort::Sorting;
+use crate::plaintext::Codec;
+use pg_encrypt_core::envelope::TypeCode;
 use pgrx::pg_sys::{self, Datum, Oid};
 use std::cmp::Ordering;
 
@@ -60,7 +61,10 @@ pub struct PlaintextOrder {
 
 impl PlaintextOrder {
     pub fn of(domain: Domain) -> Self {
-        Self { domain, comparing: Comparing::default() }
+        Self {
+            domain,
+            comparing: Comparing::default(),
+        }
     }
 }
 
@@ -75,7 +79,7 @@ impl Sorting for PlaintextOrder {
     }
 
     fn key(&mut self, value: Datum) -> Result<Datum, Error> {
-        Ok(comparable_side(&mut self.comparing.a, None, Side::Typed(value))?.1)
+        Ok(comparable_side(&mut self.comparing.a, keyring::now(), None, Side::Typed(value))?.1)
     }
 
     fn order(&mut self, collation: Oid, a: Datum, b: Datum) -> Result<Ordering, Error> {
@@ -112,7 +116,7 @@ pub fn hash(site: &mut Comparing, collation: Oid, side: Side, seed: Option<Datum
     match token {
         Some(token) => Ok(hash_of_token(&token, seed)),
         None => with_scratch(|| {
-            let (type_oid, value) = comparable_side(&mut site.a, site.plain, side)?;
+            let (type_oid, value) = comparable_side(&mut site.a, keyring::now(), site.plain, side)?;
             Ok(compare::hash(type_oid, collation, value, seed))
         }),
     }
@@ -139,15 +143,16 @@ fn token(site: &mut Comparing, side: Side) -> Result<Token, Error> {
         Side::Typed(value) => stored_token(value)?.ok_or(Error::NotSearchable),
         Side::Plain(value) => {
             let (domain, codec) = site.plain.ok_or(Error::NotSearchable)?;
-            with_scratch(|| value::search_token(&mut site.search, &domain, &codec, value))
+            with_scratch(|| value::search_token(&mut site.search, keyring::now(), &domain, &codec, value))
         }
     }
 }
 
 /// Both sides as values of one type, and that type.
 fn comparable(site: &mut Comparing, a: Side, b: Side) -> Result<(Oid, Datum, Datum), Error> {
-    let (type_oid, a) = comparable_side(&mut site.a, site.plain, a)?;
-    let (_, b) = comparable_side(&mut site.b, site.plain, b)?;
+    let now = keyring::now();
+    let (type_oid, a) = comparable_side(&mut site.a, now, site.plain, a)?;
+    let (_, b) = comparable_side(&mut site.b, now, site.plain, b)?;
     Ok((type_oid, a, b))
 }
 
@@ -155,12 +160,13 @@ fn comparable(site: &mut Comparing, a: Side, b: Side) -> Result<(Oid, Datum, Dat
 /// otherwise the base type.
 fn comparable_side(
     site: &mut Opening,
+    now: Now,
     plain: Option<(Domain, Codec)>,
     side: Side,
 ) -> Result<(Oid, Datum), Error> {
     let (domain, value) = match (side, plain) {
         (Side::Typed(value), _) => {
-            let opened = open(site, value)?;
+            let opened = open(site, now, value)?;
             if opened.code == TypeCode::Int {
                 return Ok((pg_sys::INT8OID, opened.as_bigint()?));
             }

@@ -2,7 +2,7 @@
 
 use crate::catalog::types::{self, TypeRow};
 use crate::error::Error;
-use crate::keyring;
+use crate::keyring::Now;
 use crate::pg::{proc, typeio};
 use crate::plaintext::Codec;
 use pg_encrypt_core::key::KeyId;
@@ -32,7 +32,10 @@ impl Domain {
     fn new(row: &TypeRow) -> Result<Self, Error> {
         let name = row.key_name.as_bytes();
         let mut key_name = [0; 63];
-        key_name.get_mut(..name.len()).ok_or(Error::BadKeyName)?.copy_from_slice(name);
+        key_name
+            .get_mut(..name.len())
+            .ok_or(Error::BadKeyName)?
+            .copy_from_slice(name);
         Ok(Self {
             type_ref: row.type_ref,
             type_oid: row.type_oid,
@@ -77,25 +80,27 @@ thread_local! {
 }
 
 /// The domain of values with this number.
-pub fn by_ref(type_ref: TypeRef) -> Result<Domain, Error> {
-    if let Some(domain) = known(|known| known.by_ref.get(&type_ref).copied()) {
+pub fn by_ref(now: Now, type_ref: TypeRef) -> Result<Domain, Error> {
+    if let Some(domain) = known(now, |known| known.by_ref.get(&type_ref).copied()) {
         return Ok(domain);
     }
-    let row = types::by_ref(type_ref)?.ok_or(Error::NoSuchTypeRef { type_ref: type_ref.get() })?;
+    let row = types::by_ref(type_ref)?.ok_or(Error::NoSuchTypeRef {
+        type_ref: type_ref.get(),
+    })?;
     let domain = Domain::new(&row)?;
-    known(|known| known.by_ref.insert(type_ref, domain));
+    known(now, |known| known.by_ref.insert(type_ref, domain));
     Ok(domain)
 }
 
 /// The domain of a type; `None` if it is no encrypted type of the registry.
-pub fn by_oid(type_oid: Oid) -> Result<Option<Domain>, Error> {
-    if let Some(domain) = known(|known| known.by_oid.get(&type_oid).copied()) {
+pub fn by_oid(now: Now, type_oid: Oid) -> Result<Option<Domain>, Error> {
+    if let Some(domain) = known(now, |known| known.by_oid.get(&type_oid).copied()) {
         return Ok(Some(domain));
     }
     match types::by_oid(type_oid)? {
         Some(row) => {
             let domain = Domain::new(&row)?;
-            known(|known| known.by_oid.insert(type_oid, domain));
+            known(now, |known| known.by_oid.insert(type_oid, domain));
             Ok(Some(domain))
         }
         None => Ok(None),
@@ -103,32 +108,41 @@ pub fn by_oid(type_oid: Oid) -> Result<Option<Domain>, Error> {
 }
 
 /// The domain of a type that must be an encrypted type.
-pub fn require(type_oid: Oid) -> Result<Domain, Error> {
-    by_oid(type_oid)?.ok_or_else(|| Error::NotAnEncryptedType { type_name: typeio::type_name(type_oid) })
+pub fn require(now: Now, type_oid: Oid) -> Result<Domain, Error> {
+    by_oid(now, type_oid)?.ok_or_else(|| Error::NotAnEncryptedType {
+        type_name: typeio::type_name(type_oid),
+    })
 }
 
 /// The domain that a cast, operator or support function belongs to: the encrypted type in its signature.
-pub fn by_function(function: Oid) -> Result<Domain, Error> {
-    if let Some(domain) = known(|known| known.by_function.get(&function).copied()) {
+pub fn by_function(now: Now, function: Oid) -> Result<Domain, Error> {
+    if let Some(domain) = known(now, |known| known.by_function.get(&function).copied()) {
         return Ok(domain);
     }
     // A comparator of two base values has no encrypted type in its signature, but in its operator family.
-    let candidates = proc::signature(function).into_iter().chain(proc::operator_family_types(function)?);
+    let candidates = proc::signature(function)
+        .into_iter()
+        .chain(proc::operator_family_types(function)?);
     for type_oid in candidates {
-        if let Some(domain) = by_oid(type_oid)? {
-            known(|known| known.by_function.insert(function, domain));
+        if let Some(domain) = by_oid(now, type_oid)? {
+            known(now, |known| known.by_function.insert(function, domain));
             return Ok(domain);
         }
     }
-    Err(Error::NoDomain { function: function.to_u32() })
+    Err(Error::NoDomain {
+        function: function.to_u32(),
+    })
 }
 
 /// Runs `body` on what is known in the current generation. It must not call PostgreSQL.
-fn known<T>(body: impl FnOnce(&mut Known) -> T) -> T {
-    let generation = keyring::generation();
+fn known<T>(now: Now, body: impl FnOnce(&mut Known) -> T) -> T {
+    let generation = now.generation();
     KNOWN.with_borrow_mut(|known| {
         if known.generation != generation {
-            *known = Known { generation, ..Known::default() };
+            *known = Known {
+                generation,
+                ..Known::default()
+            };
         }
         body(known)
     })

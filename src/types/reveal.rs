@@ -4,27 +4,28 @@ use super::domain::Domain;
 use crate::catalog::grants::Privilege;
 use crate::error::Error;
 use crate::guc::{self, Reveal};
-use crate::keyring;
-use crate::pg::{acl, server};
+use crate::keyring::{self, Now};
+use crate::pg::server;
 use pgrx::pg_sys::Oid;
 
 /// What a call site remembers: the answer for one domain, role and setting.
 #[derive(Default)]
 pub struct Revealing {
-    generation: u64,
-    asked: Option<(Oid, Oid, Reveal)>,
+    asked: Option<(Oid, Now, Reveal)>,
     revealed: bool,
 }
 
 /// Whether the current role sees plaintexts of the domain in output. Where not, output is the stored value in hex,
 /// which written back stays what it is.
 #[inline]
-pub fn is_revealed(site: &mut Revealing, domain: &Domain) -> Result<bool, Error> {
-    let generation = keyring::generation();
-    let asked = (domain.type_oid, acl::current_user(), guc::reveal());
-    if site.generation != generation || site.asked != Some(asked) {
-        let revealed = ask(domain, asked.1, asked.2)?;
-        *site = Revealing { generation, asked: Some(asked), revealed };
+pub fn is_revealed(site: &mut Revealing, now: Now, domain: &Domain) -> Result<bool, Error> {
+    let asked = (domain.type_oid, now, guc::reveal());
+    if site.asked != Some(asked) {
+        let revealed = ask(domain, now.role(), asked.2)?;
+        *site = Revealing {
+            asked: Some(asked),
+            revealed,
+        };
     }
     Ok(site.revealed)
 }

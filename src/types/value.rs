@@ -4,17 +4,18 @@ use super::domain::{self, Domain};
 use crate::catalog::grants::Privilege;
 use crate::error::Error;
 use crate::guc;
+use crate::keyring::Now;
 use crate::keyring::tokens::{self, PinnedSite};
 use crate::keyring::values::{self, OpenSite, SealSite};
 use crate::pg::datum::{new_varlena, varlena_bytes, varlena_head};
 use crate::pg::site::Remembered;
-use crate::pg::{acl, encoding, typeio};
+use crate::pg::{encoding, typeio};
 use crate::plaintext::{Codec, MAX_PLAINTEXT};
 use pg_encrypt_core::compress::{compress, decompress};
 use pg_encrypt_core::envelope::TypeCode;
 use pg_encrypt_core::token::TokenBits;
 use pg_encrypt_core::typed::{Head, MAX_PREFIX_LEN, Prefix, TOKEN_LEN, TypeRef, TypedValue};
-use pgrx::pg_sys::{Datum, Oid};
+use pgrx::pg_sys::Datum;
 use std::borrow::Cow;
 
 pub type Token = [u8; TOKEN_LEN];
@@ -30,7 +31,7 @@ pub struct Sealing {
 #[derive(Clone, Copy, Default)]
 pub struct Opening {
     domain: Option<Domain>,
-    generation: u64,
+    now: Now,
     open: OpenSite,
 }
 
@@ -38,8 +39,7 @@ pub struct Opening {
 #[derive(Clone, Copy, Default)]
 pub struct Searching {
     site: PinnedSite,
-    generation: u64,
-    role: Oid,
+    now: Now,
     plaintext: Remembered<128>,
     token: Token,
 }
@@ -55,30 +55,58 @@ pub struct Opened {
 
 /// Seals the bytes of a base value as a value of the domain.
 #[inline]
-pub fn seal(site: &mut Sealing, domain: &Domain, plaintext: &[u8]) -> Result<Datum, Error> {
+pub fn seal(site: &mut Sealing, now: Now, domain: &Domain, plaintext: &[u8]) -> Result<Datum, Error> {
     let token = match domain.is_searchable() {
-        true => Some(make_token(&mut site.token, domain, plaintext, Privilege::Encrypt)?),
+        true => Some(make_token(
+            &mut site.token,
+            now,
+            domain,
+            plaintext,
+            Privilege::Encrypt,
+        )?),
         false => None,
     };
-    let handle = values::sealing(&mut site.seal, domain.key_name(), domain.context(), Privilege::Encrypt)?;
-    let packed = if guc::compress() { compress(plaintext) } else { None };
+    let handle = values::sealing(
+        &mut site.seal,
+        now,
+        domain.key_name(),
+        domain.context(),
+        Privilege::Encrypt,
+    )?;
+    let packed = if guc::compress() {
+        compress(plaintext)
+    } else {
+        None
+    };
     let sealed = packed.as_deref().unwrap_or(plaintext);
 
     let prefix = Prefix::new(domain.type_ref, token.as_ref());
     let (datum, out) = new_varlena(prefix.overhead() + sealed.len())?;
     let (front, envelope) = out.split_at_mut(prefix.as_bytes().len());
     front.copy_from_slice(prefix.as_bytes());
-    values::seal(handle, domain.base.code, packed.is_some(), prefix.as_bytes(), sealed, envelope)?;
+    values::seal(
+        handle,
+        domain.base.code,
+        packed.is_some(),
+        prefix.as_bytes(),
+        sealed,
+        envelope,
+    )?;
     Ok(datum)
 }
 
-/// Opens a value with the key of the domain it names, if the current role may decrypt.
+/// Opens a stored value with the key of the domain it names, if the current role may decrypt.
 #[inline]
-pub fn open(site: &mut Opening, value: Datum) -> Result<Opened, Error> {
-    let value = TypedValue::parse(varlena_bytes(value))?;
-    let domain = site.domain(value.type_ref)?;
+pub fn open(site: &mut Opening, now: Now, value: Datum) -> Result<Opened, Error> {
+    open_parsed(site, now, &TypedValue::parse(varlena_bytes(value))?)
+}
+
+/// As [`open`], of a value that was taken apart already.
+#[inline]
+pub fn open_parsed(site: &mut Opening, now: Now, value: &TypedValue<'_>) -> Result<Opened, Error> {
+    let domain = site.domain(now, value.type_ref)?;
     let header = value.envelope.header();
-    let handle = values::opening(&mut site.open, header.key_id, domain.context())?;
+    let handle = values::opening(&mut site.open, now, header.key_id, domain.context())?;
     let (datum, out) = new_varlena(value.envelope.plaintext_len())?;
     values::open(handle, &value.envelope, value.prefix, out)?;
     let (datum, bytes) = match header.compressed {
@@ -90,18 +118,22 @@ pub fn open(site: &mut Opening, value: Datum) -> Result<Opened, Error> {
             (datum, &*out)
         }
     };
-    Ok(Opened { domain, code: header.type_code, datum, bytes })
+    Ok(Opened {
+        domain,
+        code: header.type_code,
+        datum,
+        bytes,
+    })
 }
 
 impl Opening {
     #[inline]
-    pub fn domain(&mut self, type_ref: TypeRef) -> Result<Domain, Error> {
-        let generation = crate::keyring::generation();
+    pub fn domain(&mut self, now: Now, type_ref: TypeRef) -> Result<Domain, Error> {
         match &self.domain {
-            Some(domain) if self.generation == generation && domain.type_ref == type_ref => Ok(*domain),
+            Some(domain) if self.now == now && domain.type_ref == type_ref => Ok(*domain),
             _ => {
-                self.generation = generation;
-                Ok(*self.domain.insert(domain::by_ref(type_ref)?))
+                self.now = now;
+                Ok(*self.domain.insert(domain::by_ref(now, type_ref)?))
             }
         }
     }
@@ -137,6 +169,7 @@ pub fn stored_token(value: Datum) -> Result<Option<Token>, Error> {
 #[inline]
 pub fn search_token(
     site: &mut Searching,
+    now: Now,
     domain: &Domain,
     codec: &Codec,
     value: Datum,
@@ -146,14 +179,11 @@ pub fn search_token(
         true => codec.encode(value),
         false => domain.base.encode(as_base(domain, codec, value)?),
     };
-    let generation = crate::keyring::generation();
-    let role = acl::current_user();
-    if site.generation == generation && site.role == role && site.plaintext.is(&plaintext) {
+    if site.now == now && site.plaintext.is(&plaintext) {
         return Ok(site.token);
     }
-    site.token = make_token(&mut site.site, domain, &plaintext, Privilege::Search)?;
-    site.generation = generation;
-    site.role = role;
+    site.token = make_token(&mut site.site, now, domain, &plaintext, Privilege::Search)?;
+    site.now = now;
     site.plaintext.set(&plaintext);
     Ok(site.token)
 }
@@ -163,7 +193,10 @@ pub fn as_base(domain: &Domain, codec: &Codec, value: Datum) -> Result<Datum, Er
     match codec.type_oid == domain.base.type_oid {
         true => Ok(value),
         false => typeio::convert(value, codec.type_oid, domain.base.type_oid).map_err(|refused| {
-            Error::InvalidInput { refused, wanted: typeio::type_name(domain.base.type_oid) }
+            Error::InvalidInput {
+                refused,
+                wanted: typeio::type_name(domain.base.type_oid),
+            }
         }),
     }
 }
@@ -177,12 +210,20 @@ pub fn bigint(bytes: &[u8]) -> Result<Datum, Error> {
 #[inline]
 fn make_token(
     site: &mut PinnedSite,
+    now: Now,
     domain: &Domain,
     plaintext: &[u8],
     privilege: Privilege,
 ) -> Result<Token, Error> {
     let index_key = domain.index_key.ok_or(Error::NotSearchable)?;
-    let handle = tokens::pinned(site, index_key, domain.key_name(), domain.context(), privilege)?;
+    let handle = tokens::pinned(
+        site,
+        now,
+        index_key,
+        domain.key_name(),
+        domain.context(),
+        privilege,
+    )?;
     let mut token = [0; TOKEN_LEN];
     let equal = equal_form(domain, plaintext)?;
     tokens::token(handle, domain.normalizer, &equal, TokenBits::DEFAULT, &mut token)?;
@@ -193,7 +234,8 @@ fn make_token(
 fn equal_form<'a>(domain: &Domain, plaintext: &'a [u8]) -> Result<Cow<'a, [u8]>, Error> {
     match domain.base.code {
         TypeCode::Text => {
-            let text = encoding::to_utf8(plaintext).map_err(|_| Error::NotTextArgument { argument: "value" })?;
+            let text =
+                encoding::to_utf8(plaintext).map_err(|_| Error::NotTextArgument { argument: "value" })?;
             Ok(match text {
                 Cow::Borrowed(text) => into_bytes(domain.normalizer.normalize(text)?),
                 Cow::Owned(text) => Cow::Owned(domain.normalizer.normalize(&text)?.into_owned().into_bytes()),
@@ -216,7 +258,10 @@ fn without_trailing_zeros(numeric: &[u8]) -> &[u8] {
     if !numeric.contains(&b'.') {
         return numeric;
     }
-    let end = numeric.iter().rposition(|digit| *digit != b'0').map_or(0, |last| last + 1);
+    let end = numeric
+        .iter()
+        .rposition(|digit| *digit != b'0')
+        .map_or(0, |last| last + 1);
     match &numeric[..end] {
         [whole @ .., b'.'] => whole,
         trimmed => trimmed,

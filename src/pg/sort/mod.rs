@@ -9,9 +9,9 @@
 
 mod ring;
 
-use ring::{Place, Ring};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::pg_sys::{self, Datum, Oid};
+use ring::{Place, Ring};
 use std::cmp::Ordering;
 
 /// How a type sorts.
@@ -52,10 +52,18 @@ pub fn set_up<S: Sorting>(argument: Datum, sorting: S) {
         pg_sys::PrepareSortSupportFromOrderingOp((*entry).lt_opr, &mut keys);
         let by_value = pg_sys::get_typbyval(sorting.key_type());
         let length = (!by_value).then(|| pg_sys::get_typlen(sorting.key_type()));
-        let ring = Ring::new((*ssup).ssup_cxt, usize::try_from(pg_sys::work_mem).unwrap_or(64) * 1024);
+        let ring = Ring::new(
+            (*ssup).ssup_cxt,
+            usize::try_from(pg_sys::work_mem).unwrap_or(64) * 1024,
+        );
 
         let place = pg_sys::MemoryContextAlloc((*ssup).ssup_cxt, std::mem::size_of::<State<S>>());
-        place.cast::<State<S>>().write(State { sorting, keys, length, ring });
+        place.cast::<State<S>>().write(State {
+            sorting,
+            keys,
+            length,
+            ring,
+        });
         (*ssup).ssup_extra = place;
         if (*ssup).abbreviate {
             (*ssup).comparator = Some(compare_keys::<S>);

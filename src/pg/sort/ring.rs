@@ -24,7 +24,12 @@ impl Ring {
     pub fn new(context: pg_sys::MemoryContext, size: usize) -> Self {
         // PostgreSQL allocates less than 1 GB at once.
         let size = (size.min(1 << 29) / ALIGN * ALIGN) as u64;
-        Self { context, start: std::ptr::null_mut(), size, end: 0 }
+        Self {
+            context,
+            start: std::ptr::null_mut(),
+            size,
+            end: 0,
+        }
     }
 
     /// Copies a key that is passed by reference; `length` is its type's, -1 for a varlena. No place if it is too large.

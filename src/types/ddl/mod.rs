@@ -31,8 +31,10 @@ pub const DEFAULT_KEY: &str = "default";
 
 /// Settings while the statements run: names that are not qualified are PostgreSQL's, and nobody needs to be told that
 /// a type is a shell before it is complete.
-const QUIET: [(&CStr, &CStr); 2] =
-    [(c"search_path", c"pg_catalog, pg_temp"), (c"client_min_messages", c"warning")];
+const QUIET: [(&CStr, &CStr); 2] = [
+    (c"search_path", c"pg_catalog, pg_temp"),
+    (c"client_min_messages", c"warning"),
+];
 
 /// What a user asks for.
 pub struct Wish<'a> {
@@ -57,7 +59,9 @@ pub fn create(wish: &Wish<'_>) -> Result<Oid, Error> {
         });
     }
     if name.exists() {
-        return Err(Error::TypeExists { name: name.qualified() });
+        return Err(Error::TypeExists {
+            name: name.qualified(),
+        });
     }
     settings::with(&QUIET, || create_objects(&name, wish.base, wish.searchable))?;
     let type_oid = name.type_oid()?;
@@ -89,9 +93,12 @@ pub fn register_builtins(key_name: &str) -> Result<(), Error> {
 
 /// Drops a type and its objects. Refused while a column, domain, function or view uses it.
 pub fn drop(type_oid: Oid) -> Result<(), Error> {
-    super::domain::require(type_oid)?;
+    super::domain::require(keyring::now(), type_oid)?;
     if let Some(user) = names::first_user_of(type_oid)? {
-        return Err(Error::TypeInUse { type_name: typeio::type_name(type_oid), by: user });
+        return Err(Error::TypeInUse {
+            type_name: typeio::type_name(type_oid),
+            by: user,
+        });
     }
     let name = names::qualified_type(type_oid)?;
     settings::with(&QUIET, || {
@@ -105,7 +112,9 @@ pub fn drop(type_oid: Oid) -> Result<(), Error> {
 fn check(wish: &Wish<'_>) -> Result<(), Error> {
     let type_name = || typeio::type_name(wish.base);
     if typeio::base_type(wish.base) != wish.base || sources(wish.base).is_none() {
-        return Err(Error::BaseNotSupported { type_name: type_name() });
+        return Err(Error::BaseNotSupported {
+            type_name: type_name(),
+        });
     }
     let code = Codec::of(wish.base)?.code;
     if wish.normalizer != Normalizer::Exact && code != TypeCode::Text {
@@ -113,12 +122,17 @@ fn check(wish: &Wish<'_>) -> Result<(), Error> {
     }
     if wish.searchable && code == TypeCode::Jsonb {
         let why = "equal documents can differ in how their numbers are written";
-        return Err(Error::NotSearchableBase { type_name: type_name(), why });
+        return Err(Error::NotSearchableBase {
+            type_name: type_name(),
+            why,
+        });
     }
     // How often each token occurs is visible. With two, or a few thousand, possible values that tells which is which.
     let few_values = matches!(code, TypeCode::Bool | TypeCode::Date);
     match wish.searchable && few_values && !wish.accept_leakage {
-        true => Err(Error::LowEntropy { type_name: type_name() }),
+        true => Err(Error::LowEntropy {
+            type_name: type_name(),
+        }),
         false => Ok(()),
     }
 }
@@ -237,7 +251,11 @@ fn create_objects(name: &TypeName, base: Oid, searchable: bool) -> Result<(), Er
             run(&names, CAST_TO)?;
         }
     }
-    let kind = if searchable { "searchable encrypted" } else { "encrypted" };
+    let kind = if searchable {
+        "searchable encrypted"
+    } else {
+        "encrypted"
+    };
     let comment = pgrx::spi::quote_literal(format!("{kind} {}", typeio::type_name(base)));
     sql::execute(&format!("comment on type {} is {comment}", name.qualified()), &[])?;
     Ok(())

@@ -20,12 +20,12 @@ pub struct TypeName {
 impl TypeName {
     /// Reads `name` or `schema.name`, quoted as in SQL. Without a schema, the caller's first one.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        let bad = || Error::BadTypeName { name: text.to_owned() };
-        let parts = sql::query_first(
-            "select pg_catalog.parse_ident($1)",
-            &[text.into()],
-            |row| row.get::<Vec<String>>(1),
-        )?
+        let bad = || Error::BadTypeName {
+            name: text.to_owned(),
+        };
+        let parts = sql::query_first("select pg_catalog.parse_ident($1)", &[text.into()], |row| {
+            row.get::<Vec<String>>(1)
+        })?
         .flatten()
         .ok_or_else(bad)?;
         let (schema, name) = match <[String; 2]>::try_from(parts) {
@@ -48,7 +48,11 @@ impl TypeName {
 
     fn new(schema: String, name: String) -> Result<Self, Error> {
         let schema_oid = scan::schema_oid(&schema).ok_or(Error::NoSuchSchema { name: schema.clone() })?;
-        Ok(Self { schema, schema_oid, name })
+        Ok(Self {
+            schema,
+            schema_oid,
+            name,
+        })
     }
 
     pub fn schema(&self) -> &str {
@@ -69,7 +73,9 @@ impl TypeName {
     }
 
     pub fn type_oid(&self) -> Result<Oid, Error> {
-        self.oid().ok_or_else(|| Error::NotAnEncryptedType { type_name: self.qualified() })
+        self.oid().ok_or_else(|| Error::NotAnEncryptedType {
+            type_name: self.qualified(),
+        })
     }
 
     fn oid(&self) -> Option<Oid> {
@@ -86,8 +92,11 @@ pub struct Names {
 
 impl Names {
     pub fn new(name: &TypeName, base: &str) -> Self {
-        let mut names =
-            Self { schema: name.schema.clone(), type_name: name.name.clone(), values: HashMap::new() };
+        let mut names = Self {
+            schema: name.schema.clone(),
+            type_name: name.name.clone(),
+            values: HashMap::new(),
+        };
         names.set("type", &name.qualified());
         names.set("schema", &quote_identifier(&name.schema));
         names.set("base", base);
@@ -115,8 +124,9 @@ impl Names {
             }
             let mut rest = line;
             while let Some((before, after)) = rest.split_once('{') {
-                let (placeholder, after) =
-                    after.split_once('}').ok_or(Error::BadTemplate { placeholder: after.to_owned() })?;
+                let (placeholder, after) = after.split_once('}').ok_or(Error::BadTemplate {
+                    placeholder: after.to_owned(),
+                })?;
                 filled.push_str(before);
                 filled.push_str(&self.value(placeholder)?);
                 rest = after;
@@ -133,10 +143,13 @@ impl Names {
         }
         match placeholder.split_once(' ') {
             Some(("fn", suffix)) => Ok(self.function(suffix)),
-            Some(("class", suffix)) => {
-                Ok(quote_qualified_identifier(&self.schema, &format!("{}_{suffix}", self.type_name)))
-            }
-            _ => Err(Error::BadTemplate { placeholder: placeholder.to_owned() }),
+            Some(("class", suffix)) => Ok(quote_qualified_identifier(
+                &self.schema,
+                &format!("{}_{suffix}", self.type_name),
+            )),
+            _ => Err(Error::BadTemplate {
+                placeholder: placeholder.to_owned(),
+            }),
         }
     }
 
@@ -156,7 +169,9 @@ pub fn qualified_type(type_oid: Oid) -> Result<String, Error> {
         &[type_oid.into()],
         |row| row.get::<String>(1),
     )?;
-    name.flatten().ok_or_else(|| Error::NotAnEncryptedType { type_name: typeio::type_name(type_oid) })
+    name.flatten().ok_or_else(|| Error::NotAnEncryptedType {
+        type_name: typeio::type_name(type_oid),
+    })
 }
 
 /// Something that depends on the type, or on its array type, and is not one of the type's own objects; described as
@@ -215,7 +230,8 @@ pub fn leftovers_of(type_oid: Oid) -> Result<String, Error> {
 
 /// The first schema of the caller's path that exists, where unqualified objects go.
 fn current_schema() -> Result<Option<String>, Error> {
-    let schema =
-        sql::query_first("select pg_catalog.current_schema()::text", &[], |row| row.get::<String>(1))?;
+    let schema = sql::query_first("select pg_catalog.current_schema()::text", &[], |row| {
+        row.get::<String>(1)
+    })?;
     Ok(schema.flatten())
 }
