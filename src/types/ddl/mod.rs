@@ -21,6 +21,7 @@ use std::ffi::CStr;
 
 const TYPE: &str = include_str!("type.sql");
 const PLAIN: &str = include_str!("plain.sql");
+const PLAIN_HASH: &str = include_str!("plain_hash.sql");
 const SEARCHABLE: &str = include_str!("searchable.sql");
 const SEARCHABLE_PLAIN: &str = include_str!("searchable_plain.sql");
 const CAST_FROM: &str = include_str!("cast_from.sql");
@@ -31,7 +32,7 @@ pub const DEFAULT_KEY: &str = "default";
 
 /// Settings while the statements run: names that are not qualified are PostgreSQL's, and nobody needs to be told that
 /// a type is a shell before it is complete.
-const QUIET: [(&CStr, &CStr); 2] = [
+const PINNED: [(&CStr, &CStr); 2] = [
     (c"search_path", c"pg_catalog, pg_temp"),
     (c"client_min_messages", c"warning"),
 ];
@@ -47,10 +48,18 @@ pub struct Wish<'a> {
 }
 
 /// Makes a type and enters it into the registry. Returns its OID.
+///
+/// SQL runs it with the owner's rights and the caller's path. The path is used for one thing, where a name without a
+/// schema goes; all else runs under a pinned one.
 pub fn create(wish: &Wish<'_>) -> Result<Oid, Error> {
+    let caller_schema = names::current_schema();
+    settings::with(&PINNED, || create_under_pinned_path(wish, caller_schema.as_deref()))
+}
+
+fn create_under_pinned_path(wish: &Wish<'_>, caller_schema: Option<&str>) -> Result<Oid, Error> {
     check(wish)?;
     let index_key = index_key(wish)?;
-    let name = TypeName::parse(wish.name)?;
+    let name = TypeName::parse(wish.name, caller_schema)?;
     let creator = acl::outer_user();
     if !acl::may_create_in(creator, name.schema_oid()) {
         return Err(Error::NoTypePrivilege {
@@ -59,11 +68,9 @@ pub fn create(wish: &Wish<'_>) -> Result<Oid, Error> {
         });
     }
     if name.exists() {
-        return Err(Error::TypeExists {
-            name: name.qualified(),
-        });
+        return Err(Error::TypeExists { name: name.qualified() });
     }
-    settings::with(&QUIET, || create_objects(&name, wish.base, wish.searchable))?;
+    create_objects(&name, wish.base, wish.searchable, wish.normalizer)?;
     let type_oid = name.type_oid()?;
     register(type_oid, wish.base, wish.key_name, wish.normalizer, index_key)?;
     Ok(type_oid)
@@ -72,7 +79,7 @@ pub fn create(wish: &Wish<'_>) -> Result<Oid, Error> {
 /// Makes the objects of a type that comes with the extension; its registry row comes with its key.
 pub fn create_builtin(name: &str, base: Oid, searchable: bool) -> Result<(), Error> {
     let name = TypeName::in_our_schema(name)?;
-    settings::with(&QUIET, || create_objects(&name, base, searchable))
+    settings::with(&PINNED, || create_objects(&name, base, searchable, Normalizer::Exact))
 }
 
 /// Enters the types that come with the extension when their key is made. Not earlier: their numbers must not be drawn
@@ -101,7 +108,7 @@ pub fn drop(type_oid: Oid) -> Result<(), Error> {
         });
     }
     let name = names::qualified_type(type_oid)?;
-    settings::with(&QUIET, || {
+    settings::with(&PINNED, || {
         let leftovers = names::leftovers_of(type_oid)?;
         // CASCADE because a type and its functions depend on each other; all that it takes along is the type's own.
         sql::execute(&format!("drop type {name} cascade; {leftovers}"), &[]).map_err(Error::from)
@@ -215,12 +222,20 @@ const PLAIN_FUNCTIONS: [&str; 9] = [
     "plain_token_cmp",
 ];
 
-fn create_objects(name: &TypeName, base: Oid, searchable: bool) -> Result<(), Error> {
+fn create_objects(
+    name: &TypeName,
+    base: Oid,
+    searchable: bool,
+    normalizer: Normalizer,
+) -> Result<(), Error> {
     let is_text = base == pg_sys::TEXTOID;
     let base_name = typeio::type_name(base);
     let mut names = Names::new(name, &base_name);
     names.set("category", if is_text { "'S'" } else { "'U'" });
     names.set("collatable", if is_text { "true" } else { "false" });
+    // A plain column's equality agrees with ours only where nothing is normalised: see plain.sql.
+    let hashes = normalizer == Normalizer::Exact;
+    names.set("hashes", if hashes { ", hashes" } else { "" });
     names.set("eq_volatility", if searchable { "immutable" } else { "stable" });
     names.set("eq_cost", if searchable { "1" } else { "40" });
 
@@ -236,6 +251,9 @@ fn create_objects(name: &TypeName, base: Oid, searchable: bool) -> Result<(), Er
             names.set_function(function, &format!("{function}_{n}"));
         }
         run(&names, PLAIN)?;
+        if hashes {
+            run(&names, PLAIN_HASH)?;
+        }
         if searchable {
             run(&names, SEARCHABLE_PLAIN)?;
         }

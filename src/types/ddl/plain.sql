@@ -1,6 +1,9 @@
 -- Equality with a plain type, once for each that the base type is compared with: the base type itself, and for numbers
--- their other widths, or `column = 7` would be ambiguous. In the hash family too, so that joins with plain columns can
--- hash.
+-- their other widths, or `column = 7` would be ambiguous. In the hash family too (plain_hash.sql), so that joins with
+-- plain columns can hash.
+--
+-- IN (SELECT ...) and NOT IN (SELECT ...) then hash the plain side by its own equality, which must agree with the hash of
+-- tokens. Types whose normalizer calls more values equal therefore don't hash with plain columns.
 
 create function {fn eq_plain}({type}, {plain}) returns boolean
     language c stable strict parallel safe cost {eq_cost} as '$libdir/pg_encrypt', 'type_eq_plain';
@@ -13,7 +16,7 @@ create function {fn plain_ne}({plain}, {type}) returns boolean
 
 create operator {schema}.= (
     leftarg = {type}, rightarg = {plain}, function = {fn eq_plain},
-    commutator = operator({schema}.=), negator = operator({schema}.<>), restrict = eqsel, join = eqjoinsel, hashes
+    commutator = operator({schema}.=), negator = operator({schema}.<>), restrict = eqsel, join = eqjoinsel{hashes}
 );
 create operator {schema}.<> (
     leftarg = {type}, rightarg = {plain}, function = {fn ne_plain},
@@ -21,20 +24,9 @@ create operator {schema}.<> (
 );
 create operator {schema}.= (
     leftarg = {plain}, rightarg = {type}, function = {fn plain_eq},
-    commutator = operator({schema}.=), negator = operator({schema}.<>), restrict = eqsel, join = eqjoinsel, hashes
+    commutator = operator({schema}.=), negator = operator({schema}.<>), restrict = eqsel, join = eqjoinsel{hashes}
 );
 create operator {schema}.<> (
     leftarg = {plain}, rightarg = {type}, function = {fn plain_ne},
     commutator = operator({schema}.<>), negator = operator({schema}.=), restrict = neqsel, join = neqjoinsel
 );
-
-create function {fn hash_plain}({plain}) returns integer
-    language c stable strict parallel safe cost {eq_cost} as '$libdir/pg_encrypt', 'plain_hash';
-create function {fn hash_plain_extended}({plain}, bigint) returns bigint
-    language c stable strict parallel safe cost {eq_cost} as '$libdir/pg_encrypt', 'plain_hash_extended';
-
-alter operator family {class hash} using hash add
-    operator 1 {schema}.= ({type}, {plain}),
-    operator 1 {schema}.= ({plain}, {type}),
-    function 1 ({plain}, {plain}) {fn hash_plain}({plain}),
-    function 2 ({plain}, {plain}) {fn hash_plain_extended}({plain}, bigint);
