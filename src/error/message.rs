@@ -20,6 +20,7 @@ impl Error {
             Self::WrongType { stored, wanted } => {
                 format!("value was encrypted as {stored} and can't be read as {wanted}")
             }
+            Self::BadMessage { wanted } => format!("incorrect binary data format for type {wanted}"),
             Self::InvalidInput { wanted, .. } => format!("invalid input for type {wanted}"),
             Self::RefusedByType { wanted, .. } => format!("decrypted value can't be read as {wanted}"),
             Self::OutOfRange { wanted } => format!("decrypted value is out of range for type {wanted}"),

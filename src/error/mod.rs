@@ -49,6 +49,9 @@ pub enum Error {
         stored: &'static str,
         wanted: String,
     },
+    BadMessage {
+        wanted: String,
+    },
     InvalidInput {
         refused: Refused,
         wanted: String,

@@ -39,6 +39,21 @@ pub fn output<'a>(datum: pg_sys::Datum, type_oid: pg_sys::Oid) -> &'a [u8] {
     }
 }
 
+/// Whether the type's output function is this C function.
+pub fn has_output_function(type_oid: pg_sys::Oid, function: CFunction) -> bool {
+    // SAFETY: catalog lookups; fmgr_info fills the structure.
+    unsafe {
+        let (mut output, mut is_varlena) = (pg_sys::InvalidOid, false);
+        pg_sys::getTypeOutputInfo(type_oid, &mut output, &mut is_varlena);
+        let mut info = pg_sys::FmgrInfo::default();
+        pg_sys::fmgr_info(output, &mut info);
+        info.fn_addr.is_some_and(|address| std::ptr::fn_addr_eq(address, function))
+    }
+}
+
+/// An SQL function written in C.
+pub type CFunction = unsafe extern "C-unwind" fn(pg_sys::FunctionCallInfo) -> pg_sys::Datum;
+
 /// A text was no value of the type.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Refused {
@@ -159,16 +174,18 @@ pub fn convert(datum: pg_sys::Datum, from: pg_sys::Oid, to: pg_sys::Oid) -> Resu
 }
 
 /// Reads a value from a binary message by the type's receive function.
-pub fn receive(message: &[u8], type_oid: pg_sys::Oid) -> pg_sys::Datum {
-    // SAFETY: a StringInfo over a terminated copy; the receive function must consume all of it, which the caller of
-    // ours checks through its own message, so we check it here.
+///
+/// `None` if it leaves bytes unread, which PostgreSQL itself would refuse in a message.
+pub fn receive(message: &[u8], type_oid: pg_sys::Oid) -> Option<pg_sys::Datum> {
+    // SAFETY: a StringInfo over a copy.
     unsafe {
         let (mut function, mut io_parameter) = (pg_sys::InvalidOid, pg_sys::InvalidOid);
         pg_sys::getTypeBinaryInputInfo(type_oid, &mut function, &mut io_parameter);
         let mut buffer = pg_sys::StringInfoData::default();
         pg_sys::initStringInfo(&mut buffer);
         pg_sys::appendBinaryStringInfo(&mut buffer, message.as_ptr().cast(), message.len() as i32);
-        pg_sys::OidReceiveFunctionCall(function, &mut buffer, io_parameter, -1)
+        let datum = pg_sys::OidReceiveFunctionCall(function, &mut buffer, io_parameter, -1);
+        (buffer.cursor == buffer.len).then_some(datum)
     }
 }
 

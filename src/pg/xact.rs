@@ -8,10 +8,12 @@ use pgrx::pg_sys;
 /// is done on the virtual transaction locks that CREATE INDEX CONCURRENTLY waits on.
 pub fn wait_for_running_transactions() {
     let mut count = 0;
-    // SAFETY: returns a palloc'd array of `count` ids, our own excluded. No limit by xmin and vacuums included: a
-    // transaction without a snapshot at this moment may still hold what it looked up before.
+    // No limit by xmin: a transaction without a snapshot at this moment may still hold what it looked up before. Vacuums
+    // run no functions that encrypt, and autovacuum may take hours.
+    let vacuums = (pg_sys::PROC_IS_AUTOVACUUM | pg_sys::PROC_IN_VACUUM) as i32;
+    // SAFETY: returns a palloc'd array of `count` ids, our own excluded.
     let running = unsafe {
-        let list = pg_sys::GetCurrentVirtualXIDs(pg_sys::InvalidTransactionId, false, false, 0, &mut count);
+        let list = pg_sys::GetCurrentVirtualXIDs(pg_sys::InvalidTransactionId, false, false, vacuums, &mut count);
         std::slice::from_raw_parts(list, count as usize)
     };
     for transaction in running {

@@ -18,8 +18,8 @@ pub struct TypeName {
 }
 
 impl TypeName {
-    /// Reads `name` or `schema.name`, quoted as in SQL. Without a schema, the caller's first one.
-    pub fn parse(text: &str) -> Result<Self, Error> {
+    /// Reads `name` or `schema.name`, quoted as in SQL. Without a schema, the caller's.
+    pub fn parse(text: &str, caller_schema: Option<&str>) -> Result<Self, Error> {
         let bad = || Error::BadTypeName {
             name: text.to_owned(),
         };
@@ -31,7 +31,7 @@ impl TypeName {
         let (schema, name) = match <[String; 2]>::try_from(parts) {
             Ok([schema, name]) => (schema, name),
             Err(parts) => match <[String; 1]>::try_from(parts) {
-                Ok([name]) => (current_schema()?.ok_or_else(bad)?, name),
+                Ok([name]) => (caller_schema.ok_or_else(bad)?.to_owned(), name),
                 Err(_) => return Err(bad()),
             },
         };
@@ -228,10 +228,7 @@ pub fn leftovers_of(type_oid: Oid) -> Result<String, Error> {
     Ok(statements.flatten().unwrap_or_default())
 }
 
-/// The first schema of the caller's path that exists, where unqualified objects go.
-fn current_schema() -> Result<Option<String>, Error> {
-    let schema = sql::query_first("select pg_catalog.current_schema()::text", &[], |row| {
-        row.get::<String>(1)
-    })?;
-    Ok(schema.flatten())
+/// The schema where the session would create an unqualified object, if its path names one that exists.
+pub fn current_schema() -> Option<String> {
+    scan::creation_schema()
 }
