@@ -7,7 +7,9 @@ use pgrx::pg_sys::panic::ErrorReport;
 impl Error {
     pub(super) fn code(&self) -> PgSqlErrorCode {
         match self {
-            Self::BadMessage { .. } | Self::Format(_) | Self::Typed(_) | Self::NotHex => ERRCODE_INVALID_BINARY_REPRESENTATION,
+            Self::BadMessage { .. } | Self::Format(_) | Self::Typed(_) | Self::NotHex => {
+                ERRCODE_INVALID_BINARY_REPRESENTATION
+            }
             Self::AuthenticationFailed | Self::Compression(_) => {
                 ERRCODE_EXTERNAL_ROUTINE_INVOCATION_EXCEPTION
             }

@@ -47,7 +47,8 @@ pub fn has_output_function(type_oid: pg_sys::Oid, function: CFunction) -> bool {
         pg_sys::getTypeOutputInfo(type_oid, &mut output, &mut is_varlena);
         let mut info = pg_sys::FmgrInfo::default();
         pg_sys::fmgr_info(output, &mut info);
-        info.fn_addr.is_some_and(|address| std::ptr::fn_addr_eq(address, function))
+        info.fn_addr
+            .is_some_and(|address| std::ptr::fn_addr_eq(address, function))
     }
 }
 

@@ -13,7 +13,8 @@ pub fn wait_for_running_transactions() {
     let vacuums = (pg_sys::PROC_IS_AUTOVACUUM | pg_sys::PROC_IN_VACUUM) as i32;
     // SAFETY: returns a palloc'd array of `count` ids, our own excluded.
     let running = unsafe {
-        let list = pg_sys::GetCurrentVirtualXIDs(pg_sys::InvalidTransactionId, false, false, vacuums, &mut count);
+        let list =
+            pg_sys::GetCurrentVirtualXIDs(pg_sys::InvalidTransactionId, false, false, vacuums, &mut count);
         std::slice::from_raw_parts(list, count as usize)
     };
     for transaction in running {

@@ -55,7 +55,11 @@ fn look_at(sample: &Sample) -> Result<Statistics, Error> {
             sample.total_rows() * values as f64 / sample.len() as f64,
         );
         // A multiple counts all rows, those with NULL included.
-        statistics.distinct = if distinct < 0.0 { distinct * (1.0 - statistics.null_fraction) } else { distinct };
+        statistics.distinct = if distinct < 0.0 {
+            distinct * (1.0 - statistics.null_fraction)
+        } else {
+            distinct
+        };
         statistics.most_common = most_common(tokens, values, sample.len(), sample.wanted());
     }
     Ok(statistics)

@@ -53,7 +53,9 @@ pub struct Wish<'a> {
 /// schema goes; all else runs under a pinned one.
 pub fn create(wish: &Wish<'_>) -> Result<Oid, Error> {
     let caller_schema = names::current_schema();
-    settings::with(&PINNED, || create_under_pinned_path(wish, caller_schema.as_deref()))
+    settings::with(&PINNED, || {
+        create_under_pinned_path(wish, caller_schema.as_deref())
+    })
 }
 
 fn create_under_pinned_path(wish: &Wish<'_>, caller_schema: Option<&str>) -> Result<Oid, Error> {
@@ -68,7 +70,9 @@ fn create_under_pinned_path(wish: &Wish<'_>, caller_schema: Option<&str>) -> Res
         });
     }
     if name.exists() {
-        return Err(Error::TypeExists { name: name.qualified() });
+        return Err(Error::TypeExists {
+            name: name.qualified(),
+        });
     }
     create_objects(&name, wish.base, wish.searchable, wish.normalizer)?;
     let type_oid = name.type_oid()?;
@@ -79,7 +83,9 @@ fn create_under_pinned_path(wish: &Wish<'_>, caller_schema: Option<&str>) -> Res
 /// Makes the objects of a type that comes with the extension; its registry row comes with its key.
 pub fn create_builtin(name: &str, base: Oid, searchable: bool) -> Result<(), Error> {
     let name = TypeName::in_our_schema(name)?;
-    settings::with(&PINNED, || create_objects(&name, base, searchable, Normalizer::Exact))
+    settings::with(&PINNED, || {
+        create_objects(&name, base, searchable, Normalizer::Exact)
+    })
 }
 
 /// Enters the types that come with the extension when their key is made. Not earlier: their numbers must not be drawn
@@ -222,12 +228,7 @@ const PLAIN_FUNCTIONS: [&str; 9] = [
     "plain_token_cmp",
 ];
 
-fn create_objects(
-    name: &TypeName,
-    base: Oid,
-    searchable: bool,
-    normalizer: Normalizer,
-) -> Result<(), Error> {
+fn create_objects(name: &TypeName, base: Oid, searchable: bool, normalizer: Normalizer) -> Result<(), Error> {
     let is_text = base == pg_sys::TEXTOID;
     let base_name = typeio::type_name(base);
     let mut names = Names::new(name, &base_name);
