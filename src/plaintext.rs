@@ -168,7 +168,7 @@ impl Codec {
 }
 
 /// The text form of decrypted bytes: what the type's output function prints in this session.
-pub fn text_form<'a>(stored: TypeCode, bytes: &'a [u8]) -> Result<&'a [u8], Error> {
+pub fn text_form(stored: TypeCode, bytes: &[u8]) -> Result<&[u8], Error> {
     let (type_oid, datum) = match stored {
         TypeCode::Bytea
         | TypeCode::Text

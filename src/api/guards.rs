@@ -16,12 +16,12 @@ sql_function! {
         let trigger = Trigger::of(call).ok_or(Error::NotATrigger)?;
         match trigger.event() {
             Event::Update => {
-                let (old, new) = (trigger.old(), trigger.new());
+                let (old, new) = (trigger.old_row(), trigger.new_row());
                 check_key_update(&old, &new)?;
                 Ok(Some(new.pass()))
             }
             Event::Delete | Event::Truncate => Err(Error::KeyUndeletable),
-            Event::Insert => Ok(Some(trigger.old().pass())),
+            Event::Insert => Ok(Some(trigger.old_row().pass())),
         }
     }
 }
@@ -30,7 +30,7 @@ sql_function! {
     /// Before an update of `encrypt.types`: a type never becomes another one.
     fn guard_type(call) {
         let trigger = Trigger::of(call).ok_or(Error::NotATrigger)?;
-        Err(Error::TypeImmutable { type_ref: trigger.old().int4(1) })
+        Err(Error::TypeImmutable { type_ref: trigger.old_row().int4(1) })
     }
 }
 
@@ -106,7 +106,8 @@ fn check_key_update(old: &TriggerRow, new: &TriggerRow) -> Result<(), Error> {
             to: "destroyed".into(),
         });
     }
-    if !old.same(new, column::WRAPPED_KEY) && !destroying && !(rewrapping && !destroyed) {
+    let may_change_material = destroying || (rewrapping && !destroyed);
+    if !may_change_material && !old.same(new, column::WRAPPED_KEY) {
         return Err(Error::KeyImmutable { key_id });
     }
     Ok(())

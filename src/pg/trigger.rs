@@ -54,22 +54,22 @@ impl Trigger {
     }
 
     /// The row as it was (UPDATE, DELETE) or, for INSERT, as it will be.
-    pub fn old(&self) -> TriggerRow {
+    pub fn old_row(&self) -> TriggerRow {
         // SAFETY: row triggers only.
         self.row(unsafe { (*self.data).tg_trigtuple })
     }
 
     /// The row as it will be after an UPDATE.
-    pub fn new(&self) -> TriggerRow {
+    pub fn new_row(&self) -> TriggerRow {
         // SAFETY: UPDATE row triggers only.
         self.row(unsafe { (*self.data).tg_newtuple })
     }
 
     fn row(&self, tuple: pg_sys::HeapTuple) -> TriggerRow {
         assert!(!tuple.is_null(), "not a row trigger");
-        // SAFETY: valid for the call.
         TriggerRow {
             tuple,
+            // SAFETY: valid for the call.
             descriptor: unsafe { (*(*self.data).tg_relation).rd_att },
         }
     }
@@ -136,12 +136,12 @@ impl EventTrigger {
 /// # Safety
 /// `list` is null or holds nodes of type `T`, and outlives the iterator.
 unsafe fn nodes<T>(list: *mut pg_sys::List) -> impl Iterator<Item = *mut T> {
-    // SAFETY: as the caller vouches; a list has `length` elements.
-    let length = if list.is_null() {
-        0
-    } else {
-        unsafe { (*list).length }
+    let length = match list.is_null() {
+        true => 0,
+        // SAFETY: as the caller vouches.
+        false => unsafe { (*list).length },
     };
+    // SAFETY: as the caller vouches; a list has `length` elements.
     (0..length as usize).map(move |n| unsafe { (*(*list).elements.add(n)).ptr_value.cast() })
 }
 

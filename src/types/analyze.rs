@@ -45,7 +45,7 @@ fn look_at(sample: &Sample) -> Result<Statistics, Error> {
     let values = sample.len() - nulls;
     let mut statistics = Statistics {
         null_fraction: nulls as f32 / sample.len().max(1) as f32,
-        width: if values > 0 { (width / values) as i32 } else { 0 },
+        width: width.checked_div(values).unwrap_or(0) as i32,
         ..Statistics::default()
     };
     if values > 0 && !without_token {
