@@ -1,4 +1,5 @@
 -- What each combination of grants permits. One table: a role per row, a thing to do per column.
+-- default settings only: GROUP BY that sorts instead of hashing needs the decrypt privilege
 set client_min_messages = error;
 create schema types_privileges;
 set search_path = types_privileges;
