@@ -247,7 +247,7 @@ fn invalid(refused: Refused, type_oid: Oid) -> Error {
 /// then only the form is checked, which needs no key.
 fn adopt(now: Now, type_oid: Oid, stored: &[u8]) -> Result<Datum, Error> {
     let value = TypedValue::parse(stored)?;
-    match domain::by_oid(now, type_oid)? {
+    match domain::by_oid(now, type_oid).or_else(none_before_install)? {
         Some(domain) if domain.type_ref != value.type_ref => Err(Error::OtherType {
             type_name: typeio::type_name(type_oid),
         }),
@@ -255,5 +255,13 @@ fn adopt(now: Now, type_oid: Oid, stored: &[u8]) -> Result<Datum, Error> {
             type_name: typeio::type_name(type_oid),
         }),
         _ => Ok(varlena_from(stored)?),
+    }
+}
+
+/// pg_upgrade restores statistics, most common values included, before it restores our tables: no type is known then.
+fn none_before_install(error: Error) -> Result<Option<Domain>, Error> {
+    match error {
+        Error::NotInstalled => Ok(None),
+        other => Err(other),
     }
 }
