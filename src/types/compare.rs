@@ -9,10 +9,12 @@ use super::value::{self, Opening, Searching, Token, normalized_datum, open, stor
 use crate::error::Error;
 use crate::keyring::{self, Now};
 use crate::pg::compare;
+use crate::pg::datum::varlena_bytes;
 use crate::pg::scratch::with_scratch;
-use crate::pg::sort::Sorting;
+use crate::pg::sort::{Identity, Sorting};
 use crate::plaintext::Codec;
 use pg_encrypt_core::envelope::TypeCode;
+use pg_encrypt_core::typed::TypedValue;
 use pgrx::pg_sys::{self, Datum, Oid};
 use std::cmp::Ordering;
 
@@ -78,26 +80,42 @@ impl Sorting for PlaintextOrder {
         }
     }
 
-    fn key(&mut self, value: Datum) -> Result<Datum, Error> {
-        Ok(comparable_side(&mut self.comparing.a, keyring::now(), None, Side::Typed(value))?.1)
+    fn is_same(&self, a: Datum, b: Datum) -> Result<bool, Error> {
+        has_same_token(a, b)
     }
 
-    fn order(&mut self, collation: Oid, a: Datum, b: Datum) -> Result<Ordering, Error> {
-        order(&mut self.comparing, collation, a, b)
+    fn identity(&self, value: Datum) -> Result<Identity, Error> {
+        let value = TypedValue::parse(varlena_bytes(value))?;
+        match (value.envelope.epoch(), value.envelope.counter()) {
+            (Some(epoch), Some(counter)) => Ok(Identity {
+                epoch: *epoch,
+                counter,
+            }),
+            // Values of encrypted types are never deterministic: the parser refuses them.
+            _ => Err(Error::AuthenticationFailed),
+        }
+    }
+
+    fn key(&mut self, value: Datum) -> Result<Datum, Error> {
+        Ok(comparable_side(&mut self.comparing.a, keyring::now(), None, Side::Typed(value))?.1)
     }
 }
 
 /// The plaintext order. Equal tokens settle it without decrypting.
 pub fn order(site: &mut Comparing, collation: Oid, a: Datum, b: Datum) -> Result<Ordering, Error> {
-    if let (Some(a), Some(b)) = (stored_token(a)?, stored_token(b)?)
-        && a == b
-    {
+    if has_same_token(a, b)? {
         return Ok(Ordering::Equal);
     }
     with_scratch(|| {
         let (type_oid, a, b) = comparable(site, Side::Typed(a), Side::Typed(b))?;
         Ok(compare::order(type_oid, collation, a, b))
     })
+}
+
+/// Whether two values have tokens, and equal ones.
+fn has_same_token(a: Datum, b: Datum) -> Result<bool, Error> {
+    let a = stored_token(a)?;
+    Ok(a.is_some() && a == stored_token(b)?)
 }
 
 /// The token order. All sides are of one domain, which is searchable.

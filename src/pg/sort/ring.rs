@@ -70,14 +70,14 @@ impl Ring {
     }
 }
 
-impl From<Place> for Datum {
+impl From<Place> for u64 {
     fn from(place: Place) -> Self {
-        Datum::from(place.0)
+        place.0
     }
 }
 
-impl From<Datum> for Place {
-    fn from(datum: Datum) -> Self {
-        Self(datum.value() as u64)
+impl From<u64> for Place {
+    fn from(number: u64) -> Self {
+        Self(number)
     }
 }
