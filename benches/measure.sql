@@ -52,6 +52,16 @@ create table bench.facts (
     at_most   numeric not null
 );
 
+-- Whole statements: on a table with encrypted columns, and the same on a plain one.
+create table bench.comparisons (
+    ord           integer generated always as identity primary key,
+    work          text not null,
+    encrypted_ns  numeric not null,    -- per row
+    plain_ns      numeric not null,
+    at_most       numeric not null,    -- times the plain one, or nanoseconds beyond it
+    unit          text not null check (unit in ('times', 'ns more'))
+);
+
 create function bench._add(work text, side text, source text, expression text, reads text) returns void
     language plpgsql as $$
 declare
@@ -134,6 +144,46 @@ begin
 end
 $$;
 
+-- Compares whole statements, in which `%s` is first `encrypted`, then `plain`. before: what is done before each, and is
+-- not measured. Like run, it takes turns, does not count the first round, and keeps medians.
+create procedure bench.compare(
+    work text, statement text, row_count bigint, at_most numeric, rounds integer, unit text default 'times',
+    before text default null
+)
+    language plpgsql as $$
+declare
+    side    text;
+    started numeric;
+begin
+    for round in 0 .. rounds loop
+        foreach side in array '{encrypted,plain}'::text[] loop
+            if before is not null then
+                execute replace(before, '%s', side);
+                commit;
+            end if;
+            started := bench._cpu_ns();
+            execute replace(statement, '%s', side);
+            insert into bench.times values
+                (work, side, 'expression', round, (bench._cpu_ns() - started) / row_count);
+            commit;
+        end loop;
+    end loop;
+    insert into bench.comparisons (work, encrypted_ns, plain_ns, at_most, unit)
+    select compare.work,
+           percentile_cont(0.5) within group (order by t.ns) filter (where t.side = 'encrypted'),
+           percentile_cont(0.5) within group (order by t.ns) filter (where t.side = 'plain'),
+           compare.at_most, compare.unit
+    from bench.times t
+    where t.work = compare.work and t.round > 0;
+    commit;
+end
+$$;
+
+create view bench.comparison_report as
+select ord, work, encrypted_ns, plain_ns, measured, unit, at_most, measured <= at_most as ok
+from bench.comparisons,
+     lateral (select case unit when 'times' then encrypted_ns / plain_ns else encrypted_ns - plain_ns end as measured) m;
+
 -- A side's cost per row beyond its scan.
 create view bench.costs as
 select work, side, max(ns) filter (where part = 'expression') - max(ns) filter (where part = 'scan') as ns
@@ -175,5 +225,7 @@ $$;
 
 create function bench.all_goals_met() returns boolean
     language sql as $$
-    select not exists (select from bench.report where not ok) and not exists (select from bench.facts where measured > at_most)
+    select not exists (select from bench.report where not ok)
+       and not exists (select from bench.comparison_report where not ok)
+       and not exists (select from bench.facts where measured > at_most)
 $$;
