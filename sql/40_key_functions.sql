@@ -1,5 +1,6 @@
 -- Administration of keys. The functions write tables that only the extension's owner may write, hence SECURITY
--- DEFINER; the path is pinned, with pg_temp last, so that no object of the caller's is ever looked up.
+-- DEFINER; the path is pinned, with pg_temp last, so that no object of the caller's is ever looked up. Not STRICT: a
+-- NULL argument is an error, or a rotation that did not happen would look like one that did.
 
 create function encrypt.create_key(
     name text,
@@ -12,37 +13,37 @@ comment on function encrypt.create_key(text, interval, text) is
     'makes a data key and an index key under a new name; returns the data key''s id';
 
 create function encrypt.rotate_key(name text, purpose text default 'column') returns integer
-    language c volatile strict parallel unsafe security definer set search_path = pg_catalog, pg_temp
+    language c volatile parallel unsafe security definer set search_path = pg_catalog, pg_temp
     as 'MODULE_PATHNAME', 'rotate_key';
 comment on function encrypt.rotate_key(text, text) is
     'makes a new version active and the one before it rotating; returns the new version''s id';
 
 create function encrypt.activate_key(key_id integer) returns void
-    language c volatile strict parallel unsafe security definer set search_path = pg_catalog, pg_temp
+    language c volatile parallel unsafe security definer set search_path = pg_catalog, pg_temp
     as 'MODULE_PATHNAME', 'activate_key';
 comment on function encrypt.activate_key(integer) is
     'makes a rotating version active again, and the active one rotating: takes a rotation back';
 
 create function encrypt.retire_key(key_id integer) returns void
-    language c volatile strict parallel unsafe security definer set search_path = pg_catalog, pg_temp
+    language c volatile parallel unsafe security definer set search_path = pg_catalog, pg_temp
     as 'MODULE_PATHNAME', 'retire_key';
 comment on function encrypt.retire_key(integer) is
     'retires a rotating version once nothing can use it any more; refuses with the reason otherwise';
 
 create function encrypt.destroy_key(key_id integer, confirm text) returns void
-    language c volatile strict parallel unsafe security definer set search_path = pg_catalog, pg_temp
+    language c volatile parallel unsafe security definer set search_path = pg_catalog, pg_temp
     as 'MODULE_PATHNAME', 'destroy_key';
 comment on function encrypt.destroy_key(integer, text) is
     'wipes the material of a retired version for good; the key''s name is the confirmation';
 
 create function encrypt.grant_key(name text, grantee regrole, variadic privileges text[]) returns void
-    language c volatile strict parallel unsafe security definer set search_path = pg_catalog, pg_temp
+    language c volatile parallel unsafe security definer set search_path = pg_catalog, pg_temp
     as 'MODULE_PATHNAME', 'grant_key';
 comment on function encrypt.grant_key(text, regrole, text[]) is
     'lets a role encrypt, decrypt, search or encrypt deterministically with a key; 0 is PUBLIC';
 
 create function encrypt.revoke_key(name text, grantee regrole, variadic privileges text[]) returns void
-    language c volatile strict parallel unsafe security definer set search_path = pg_catalog, pg_temp
+    language c volatile parallel unsafe security definer set search_path = pg_catalog, pg_temp
     as 'MODULE_PATHNAME', 'revoke_key';
 comment on function encrypt.revoke_key(text, regrole, text[]) is 'takes privileges for a key from a role';
 

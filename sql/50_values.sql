@@ -44,19 +44,19 @@ comment on function encrypt.encrypt_deterministic(anyelement, text, text, text) 
 
 create function encrypt.decrypt_column(value encrypt.ciphertext, context text default '', row_id text default '')
     returns text
-    language c stable parallel safe cost 20 as 'MODULE_PATHNAME', 'decrypt_column';
+    language c stable parallel safe cost 40 as 'MODULE_PATHNAME', 'decrypt_column';
 comment on function encrypt.decrypt_column(encrypt.ciphertext, text, text) is
     'decrypts to text; values of other types come in their text form';
 
 create function encrypt.decrypt_bytes(value encrypt.ciphertext, context text default '', row_id text default '')
     returns bytea
-    language c stable parallel safe cost 20 as 'MODULE_PATHNAME', 'decrypt_bytes';
+    language c stable parallel safe cost 40 as 'MODULE_PATHNAME', 'decrypt_bytes';
 comment on function encrypt.decrypt_bytes(encrypt.ciphertext, text, text) is
     'decrypts to bytes: of text its encoding, of other types their canonical form';
 
 create function encrypt.decrypt_as(value encrypt.ciphertext, as_type anyelement, context text default '', row_id text default '')
     returns anyelement
-    language c stable parallel safe cost 20 as 'MODULE_PATHNAME', 'decrypt_as';
+    language c stable parallel safe cost 40 as 'MODULE_PATHNAME', 'decrypt_as';
 comment on function encrypt.decrypt_as(encrypt.ciphertext, anyelement, text, text) is
     'decrypts to the type of the second argument: decrypt_as(value, null::date)';
 

@@ -39,8 +39,9 @@ comment on function encrypt._guard_type() is 'refuses every change of a type''s 
 -- why: trigger functions are called by triggers only
 revoke all on function encrypt._guard_type() from public;
 
-create trigger guard_row before update on encrypt.types
+create trigger guard_row before update or delete on encrypt.types
     for each row execute function encrypt._guard_type();
+
 create trigger announce after insert or update or delete or truncate on encrypt.types
     for each statement execute function encrypt._announce_change();
 alter table encrypt.types enable always trigger guard_row;
@@ -77,6 +78,13 @@ create function encrypt.token(value anyelement) returns bytea
     language c immutable strict parallel safe as 'MODULE_PATHNAME', 'type_token';
 comment on function encrypt.token(anyelement) is
     'token of a value of a searchable type: 16 bytes to index where values are too wide for a btree';
+
+create function encrypt._key_id_of(value anyelement) returns integer
+    language c immutable strict parallel safe as 'MODULE_PATHNAME', 'key_id_of';
+comment on function encrypt._key_id_of(anyelement) is
+    'id of the key that a ciphertext or a value of an encrypted type is encrypted under';
+-- why: it believes its argument's type; retire_key uses it
+revoke all on function encrypt._key_id_of(anyelement) from public;
 
 create function encrypt.search_value(value text) returns text
     language sql immutable strict parallel safe return value;

@@ -45,6 +45,23 @@ begin
                              found.partitioned, found.type_oid),
             hint = 'Partition by another column.';
     end if;
+
+    -- Most common values of several columns are stored sorted, by the default class.
+    select x.oid::regclass as relation, t.type_oid
+    into found
+    from pg_event_trigger_ddl_commands() d
+    join pg_statistic_ext e on d.classid = 'pg_statistic_ext'::regclass and d.objid = e.oid
+    join pg_class x on x.oid = e.stxrelid
+    join pg_attribute a on a.attrelid = e.stxrelid and a.attnum = any (e.stxkeys::int2[])
+    join encrypt.types t on t.type_oid = a.atttypid
+    limit 1;
+    if found.relation is not null then
+        raise exception using
+            errcode = 'feature_not_supported',
+            message = format('extended statistics on table "%s" would store the order of plaintexts of type %s',
+                             found.relation, found.type_oid),
+            hint = 'Leave the encrypted column out.';
+    end if;
 end
 $$;
 comment on function encrypt._refuse_plaintext_order() is

@@ -13,6 +13,10 @@ use pgrx::pg_sys::{Datum, Oid};
 sql_function! {
     fn grant_key(call) {
         let change = Change::read(call)?;
+        // A number that no role has would be granted to whoever gets it one day. Revoking it is welcome.
+        if change.grantee != Oid::INVALID && acl::role_name(change.grantee).is_none() {
+            return Err(Error::NoSuchRole { oid: change.grantee.to_u32() });
+        }
         let granted_by = super::keys::acting_role();
         for privilege in &change.privileges {
             grants::grant(&change.name, change.grantee, *privilege, &granted_by)?;
@@ -56,24 +60,15 @@ impl Change {
         if keys::by_name(name.as_bytes())?.is_empty() {
             return Err(Error::NoSuchKey { name });
         }
-        let privileges = match call.datum(2) {
-            Some(array) => text_elements(array)
-                .into_iter()
-                .map(|privilege| String::from_utf8_lossy(privilege).parse())
-                .collect::<Result<_, Error>>()?,
-            None => Vec::new(),
-        };
-        let grantee = call.oid(1);
-        // A number that no role has would be granted to whoever gets it one day.
-        match grantee == Oid::INVALID || acl::role_name(grantee).is_some() {
-            true => Ok(Self {
-                name,
-                grantee,
-                privileges,
-            }),
-            false => Err(Error::NoSuchRole {
-                oid: grantee.to_u32(),
-            }),
-        }
+        call.required_any(1, "grantee")?;
+        let privileges = text_elements(call.required_any(2, "privileges")?)
+            .into_iter()
+            .map(|privilege| String::from_utf8_lossy(privilege.unwrap_or_default()).parse())
+            .collect::<Result<_, Error>>()?;
+        Ok(Self {
+            name,
+            grantee: call.oid(1),
+            privileges,
+        })
     }
 }

@@ -4,8 +4,8 @@ use crate::catalog::encrypted_data;
 use crate::catalog::keys::column;
 use crate::error::Error;
 use crate::guc;
-use crate::pg::inval;
 use crate::pg::trigger::{CascadingDrop, Event, EventTrigger, Trigger, TriggerRow};
+use crate::pg::{inval, typeio};
 use crate::sql_function;
 use pg_encrypt_core::lifecycle::KeyState;
 use pgrx::pg_sys::Datum;
@@ -26,11 +26,19 @@ sql_function! {
     }
 }
 
+/// Column of `encrypt.types`.
+const TYPE_OID: usize = 3;
+
 sql_function! {
-    /// Before an update of `encrypt.types`: a type never becomes another one.
+    /// Before a change of `encrypt.types`: a type never becomes another one, nor is it forgotten while it exists.
     fn guard_type(call) {
         let trigger = Trigger::of(call).ok_or(Error::NotATrigger)?;
-        Err(Error::TypeImmutable { type_ref: trigger.old_row().int4(1) })
+        let row = trigger.old_row();
+        // The row of a type that was dropped goes; no other, or the type's values could never be read again.
+        match trigger.event() == Event::Delete && !typeio::exists(row.oid(TYPE_OID)) {
+            true => Ok(Some(row.pass())),
+            false => Err(Error::TypeImmutable { type_ref: row.int4(1) }),
+        }
     }
 }
 
@@ -86,6 +94,18 @@ fn check_key_update(old: &TriggerRow, new: &TriggerRow) -> Result<(), Error> {
     };
     if !allowed {
         return Err(Error::KeyTransition { key_id, from, to });
+    }
+
+    // History is written once, by the step that it tells of.
+    let changes = |column| !old.same(new, column);
+    let stepped = from != to;
+    let rewritten = (changes(column::ROTATED_AT) && !stepped)
+        || (changes(column::RETIRED_AT) && !(stepped && to == KeyState::Retired.as_str()))
+        || (changes(column::COMPROMISED_AT) && !old.is_null(column::COMPROMISED_AT))
+        || (changes(column::DESTROYED_AT) && !old.is_null(column::DESTROYED_AT))
+        || (changes(column::ROOT_ID) && !changes(column::WRAPPED_KEY));
+    if rewritten {
+        return Err(Error::KeyImmutable { key_id });
     }
 
     // Material changes in two ways only: wiped when the key is destroyed, wrapped anew when the root key changes.

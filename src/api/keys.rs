@@ -1,5 +1,6 @@
 //! The life of a key.
 
+use crate::catalog::encrypted_data;
 use crate::catalog::keys::{self, KeyRow, NewKey};
 use crate::error::Error;
 use crate::keyring::root;
@@ -62,7 +63,7 @@ sql_function! {
 
 sql_function! {
     fn activate_key(call) {
-        let row = locked(call.int4(0))?;
+        let row = locked(call.required_int4(0, "key_id")?)?;
         match row.state {
             KeyState::Rotating => {}
             KeyState::Active => return Ok(Some(Datum::from(0usize))),
@@ -81,7 +82,7 @@ sql_function! {
 
 sql_function! {
     fn retire_key(call) {
-        let row = locked(call.int4(0))?;
+        let row = locked(call.required_int4(0, "key_id")?)?;
         match row.state {
             KeyState::Rotating => {}
             KeyState::Active => return Err(wrong_state(row, "rotating", "Rotate the key first.")),
@@ -92,6 +93,9 @@ sql_function! {
             types => return Err(Error::IndexKeyInUse { key_id: row.key_id.get(), types }),
         }
         prove_unused(&row)?;
+        if let Some(place) = encrypted_data::column_with_key(row.key_id)? {
+            return Err(Error::KeyInUse { key_id: row.key_id.get(), place });
+        }
         // What the wait could have let happen: the state is compared again by the update.
         keys::set_state(row.key_id, KeyState::Rotating, KeyState::Retired)?;
         Ok(Some(Datum::from(0usize)))
@@ -100,7 +104,7 @@ sql_function! {
 
 sql_function! {
     fn destroy_key(call) {
-        let row = locked(call.int4(0))?;
+        let row = locked(call.required_int4(0, "key_id")?)?;
         if row.state != KeyState::Retired {
             return Err(wrong_state(row, "retired", "Retire the key first."));
         }

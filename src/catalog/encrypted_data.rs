@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::pg::sql;
+use pg_encrypt_core::key::KeyId;
 use pgrx::pg_sys::Oid;
 
 /// Where encrypted data is.
@@ -65,6 +66,36 @@ pub fn find() -> Result<EncryptedData, Error> {
         examples: rows.into_iter().filter_map(|(place, _)| place).collect(),
         count,
     })
+}
+
+/// A column with a value under a key, described as PostgreSQL describes objects; `None` if no column that can be seen
+/// from here has one. Values within arrays and composites, and in other databases, can't.
+///
+/// Reads every column of type `encrypt.ciphertext` and of the encrypted types, which takes as long as that takes; only
+/// the first bytes of a value are read.
+pub fn column_with_key(key_id: KeyId) -> Result<Option<String>, Error> {
+    let columns = sql::query(
+        "select pg_catalog.format('select exists (select from only %I.%I where encrypt._key_id_of(%I) = $1)',
+                                  n.nspname, c.relname, a.attname),
+                pg_catalog.pg_describe_object('pg_catalog.pg_class'::pg_catalog.regclass, c.oid, a.attnum)
+         from pg_catalog.pg_attribute a
+         join pg_catalog.pg_class c on c.oid = a.attrelid
+         join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+         join pg_catalog.pg_type t on t.oid = a.atttypid
+         where c.relkind in ('r', 'm') and a.attnum > 0 and not a.attisdropped
+           and (c.relpersistence <> 't' or c.relnamespace = pg_catalog.pg_my_temp_schema())
+           and (t.oid = 'encrypt.ciphertext'::pg_catalog.regtype
+                or t.typanalyze = 'encrypt._typanalyze'::pg_catalog.regproc)
+         order by c.oid, a.attnum",
+        &[],
+        |row| Ok((row.get::<String>(1)?, row.get::<String>(2)?)),
+    )?;
+    for (probe, place) in columns {
+        if holds(&probe.unwrap_or_default(), key_id.get().into())? {
+            return Ok(place);
+        }
+    }
+    Ok(None)
 }
 
 /// Whether dropping one of these extensions would drop ours: it is ours, or ours requires it.

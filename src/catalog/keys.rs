@@ -2,8 +2,8 @@
 
 use super::SCHEMA;
 use crate::error::Error;
-use crate::pg::scan::{Equals, IndexedTable, Row, rows};
-use crate::pg::sql;
+use crate::pg::scan::{Equals, IndexedTable, Row, relation_oid, rows};
+use crate::pg::{lock, sql};
 use pg_encrypt_core::key::{KeyId, Purpose};
 use pg_encrypt_core::lifecycle::KeyState;
 use pgrx::datum::Interval;
@@ -31,7 +31,10 @@ pub mod column {
     pub const ROOT_ID: usize = 8;
     pub const CREATED_AT: usize = 11;
     pub const CREATED_BY: usize = 12;
+    pub const ROTATED_AT: usize = 13;
+    pub const RETIRED_AT: usize = 14;
     pub const DESTROYED_AT: usize = 15;
+    pub const COMPROMISED_AT: usize = 16;
 }
 
 /// One version of a key.
@@ -95,17 +98,24 @@ pub fn lock_against_changes() -> Result<(), Error> {
 
 /// Takes the right to change the versions of one key until the end of the transaction. At once or not at all: of two
 /// rotations one wins, and the other must not make a second version behind it.
+///
+/// An object lock on the name within our table, which no SQL statement of another role can take, so nobody without the
+/// right to manage keys can keep others from it. It is released after the invalidations of the commit were sent, which
+/// the proof of `retire_key` relies on.
 pub fn lock_name(name: &str) -> Result<(), Error> {
-    let got = sql::query_first(
-        "select pg_catalog.pg_try_advisory_xact_lock(
-                    pg_catalog.hashtextextended('pg_encrypt key ' operator(pg_catalog.||) $1, 0))",
-        &[name.into()],
-        |row| row.get::<bool>(1),
-    )?;
-    match got.flatten() {
-        Some(true) => Ok(()),
-        _ => Err(Error::KeyBusy { name: name.into() }),
+    sql::prevent_if_read_only();
+    let table = relation_oid(SCHEMA, c"keys").ok_or(Error::NotInstalled)?;
+    match lock::try_lock_object(table, hash(name)) {
+        true => Ok(()),
+        false => Err(Error::KeyBusy { name: name.into() }),
     }
+}
+
+/// 32 bits of a name (FNV-1a). Two names with the same hash merely exclude each other.
+fn hash(name: &str) -> u32 {
+    name.bytes().fold(0x811c_9dc5, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    })
 }
 
 /// What `insert` writes.

@@ -32,7 +32,9 @@ impl Error {
                 "Use the functions of schema encrypt to change keys.".into()
             }
             Self::KeyUndeletable => "Use encrypt.retire_key and encrypt.destroy_key.".into(),
-            Self::KeyInUse { .. } => "Move their values to the active version first.".into(),
+            Self::KeyInUse { .. } => {
+                "Re-encrypt them first: update ... set column = encrypt.reencrypt_column(column).".into()
+            }
             Self::OlderTransaction { pid, .. } => {
                 format!("Wait until it ends, or run: select pg_terminate_backend({pid});")
             }

@@ -74,8 +74,8 @@ impl Error {
                 format!("key with id {key_id} can't change its identity, material or history")
             }
             Self::KeyUndeletable => "keys can't be deleted".into(),
-            Self::KeyInUse { key_id, columns } => {
-                format!("key with id {key_id} can't be retired: {columns} registered columns use its name")
+            Self::KeyInUse { key_id, place } => {
+                format!("key with id {key_id} can't be retired: {place} holds values under it")
             }
             Self::OlderTransaction { key_id, pid } => format!(
                 "key with id {key_id} can't be retired: a transaction of process {pid} is older than its rotation"

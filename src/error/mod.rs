@@ -142,7 +142,7 @@ pub enum Error {
     KeyUndeletable,
     KeyInUse {
         key_id: i32,
-        columns: i64,
+        place: String,
     },
     OlderTransaction {
         key_id: i32,

@@ -19,8 +19,8 @@ pub fn bytea_array(elements: &[Datum]) -> Datum {
     }
 }
 
-/// The elements of a `text[]` argument; NULL elements are left out.
-pub fn text_elements<'a>(array: Datum) -> Vec<&'a [u8]> {
+/// The elements of a `text[]` argument.
+pub fn text_elements<'a>(array: Datum) -> Vec<Option<&'a [u8]>> {
     let (mut elements, mut nulls, mut count) = (std::ptr::null_mut(), std::ptr::null_mut(), 0);
     // SAFETY: the SQL declaration says text[]; the results are palloc'd arrays of `count` entries.
     unsafe {
@@ -35,8 +35,7 @@ pub fn text_elements<'a>(array: Datum) -> Vec<&'a [u8]> {
             &mut count,
         );
         (0..count as usize)
-            .filter(|n| !*nulls.add(*n))
-            .map(|n| varlena_bytes(*elements.add(n)))
+            .map(|n| (!*nulls.add(n)).then(|| varlena_bytes(*elements.add(n))))
             .collect()
     }
 }

@@ -119,6 +119,11 @@ impl<'call> Call<'call> {
         self.datum(n).ok_or(NullArgument(name))
     }
 
+    /// An argument of type integer that must not be NULL.
+    pub fn required_int4(&self, n: usize, name: &'static str) -> Result<i32, NullArgument> {
+        Ok(self.required_any(n, name)?.value() as i32)
+    }
+
     /// An argument of type integer; 0 for NULL.
     #[inline]
     pub fn int4(&self, n: usize) -> i32 {

@@ -6,6 +6,7 @@
 //! | [`call`] | how does SQL call a Rust function, read its arguments, return a value? |
 //! | [`site`] | what may a call remember for the next call from the same place in the same plan? |
 //! | [`inval`] | when did something that we cached change? when did a transaction end? |
+//! | [`lock`] | locks on things that are no relations |
 //! | [`proc`] | what does the catalog say about a function? |
 //! | [`scan`] | how are our own tables read without SQL, snapshots of old statements, or privileges of the caller? |
 //! | [`settings`] | settings that differ for a moment |
@@ -33,6 +34,7 @@ pub mod compare;
 pub mod datum;
 pub mod encoding;
 pub mod inval;
+pub mod lock;
 pub mod proc;
 pub mod scan;
 pub mod scratch;

@@ -14,6 +14,12 @@ pub fn data_directory() -> Option<&'static Path> {
     }
 }
 
+/// The database of this session.
+pub fn database_oid() -> pg_sys::Oid {
+    // SAFETY: reads a variable of the backend.
+    unsafe { pg_sys::MyDatabaseId }
+}
+
 /// Whether this process sends WAL: what it prints goes to a replica.
 pub fn is_walsender() -> bool {
     // SAFETY: reads a variable of the process.

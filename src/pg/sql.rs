@@ -7,7 +7,7 @@ pub type Argument<'a> = DatumWithOid<'a>;
 
 /// Raises PostgreSQL's own error in a read-only transaction and on a standby. Asked first, because pgrx assigns a
 /// transaction id before it runs a statement that may write, and on a standby that is an internal error.
-fn prevent_if_read_only() {
+pub fn prevent_if_read_only() {
     // SAFETY: raises or returns; the name is copied into the message.
     unsafe { pgrx::pg_sys::PreventCommandIfReadOnly(c"a function that changes data".as_ptr()) }
 }

@@ -166,6 +166,14 @@ impl TriggerRow {
         self.datum(column).map_or(0, |datum| datum.value() as i32)
     }
 
+    /// Invalid for NULL.
+    pub fn oid(&self, column: usize) -> pg_sys::Oid {
+        self.datum(column).map_or(
+            pg_sys::InvalidOid,
+            |datum| pg_sys::Oid::from(datum.value() as u32),
+        )
+    }
+
     pub fn text(&self, column: usize) -> String {
         let bytes = self.datum(column).map_or(&[][..], varlena_bytes);
         String::from_utf8_lossy(bytes).into_owned()

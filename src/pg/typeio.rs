@@ -199,3 +199,9 @@ pub fn send(datum: pg_sys::Datum, type_oid: pg_sys::Oid) -> pg_sys::Datum {
         pg_sys::Datum::from(pg_sys::OidSendFunctionCall(function, datum))
     }
 }
+
+/// Whether a type exists.
+pub fn exists(type_oid: pg_sys::Oid) -> bool {
+    // SAFETY: a catalog lookup.
+    unsafe { pg_sys::get_typtype(type_oid) != 0 }
+}

@@ -148,8 +148,9 @@ impl Head {
         bytes.get(HEAD_LEN..)?.first_chunk()
     }
 
+    /// Bytes before the envelope.
     #[inline]
-    const fn prefix_len(&self) -> usize {
+    pub const fn prefix_len(&self) -> usize {
         HEAD_LEN + if self.has_token { TOKEN_LEN } else { 0 }
     }
 }
