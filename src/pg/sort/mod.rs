@@ -50,22 +50,20 @@ struct State<S> {
     /// One slot per hash of an identity; the newest value has it.
     slots: *mut Slot,
     slot_count: usize,
+    /// Slots that were taken since the table got its size; it grows when half of it is.
+    taken: usize,
+    most_slots: usize,
     ring: Ring,
 }
+
+/// Slots of a new table: enough for a page of rows, few enough to cost nothing in a small sort.
+const FIRST_SLOTS: usize = 1024;
 
 /// A kept key: the datum itself if it is passed by value, else its place in the ring.
 #[derive(Clone, Copy)]
 struct Slot {
     identity: Option<Identity>,
     key: u64,
-}
-
-/// A key that is about to be compared.
-#[derive(Clone, Copy)]
-struct Key {
-    datum: Datum,
-    /// Where it is in the ring, from where another key may push it out.
-    place: Option<Place>,
 }
 
 /// Sets a sort up; what a btree class's sort support function does with its argument.
@@ -93,7 +91,9 @@ pub fn set_up<S: Sorting>(argument: Datum, sorting: S) {
             length: (!by_value).then(|| pg_sys::get_typlen(sorting.key_type())),
             context,
             slots: std::ptr::null_mut(),
-            slot_count: half / std::mem::size_of::<Slot>(),
+            slot_count: 0,
+            taken: 0,
+            most_slots: (half / std::mem::size_of::<Slot>()).max(FIRST_SLOTS),
             ring: Ring::new(context, half),
         });
         (*ssup).ssup_extra = place;
@@ -107,7 +107,7 @@ unsafe extern "C-unwind" fn compare<S: Sorting>(a: Datum, b: Datum, ssup: pg_sys
     unsafe {
         pg_sys::panic::pgrx_extern_c_guard(|| {
             let state: &mut State<S> = &mut *(*ssup).ssup_extra.cast();
-            match with_scratch(|| state.order(a, b)) {
+            match state.order(a, b) {
                 Ok(order) => order as i32,
                 Err(error) => {
                     let report: ErrorReport = error.into();
@@ -124,16 +124,36 @@ impl<S: Sorting> State<S> {
         if self.sorting.is_same(a, b)? {
             return Ok(Ordering::Equal);
         }
-        let mut key_a = self.key(a)?;
-        let key_b = self.key(b)?;
-        if key_a.place.is_some_and(|place| self.ring.get(place).is_none()) {
-            // The second key took the first one's place.
-            key_a = Key {
-                datum: self.sorting.key(a)?,
-                place: None,
-            };
+        let (of_a, of_b) = (self.sorting.identity(a)?, self.sorting.identity(b)?);
+        if let (Some(a), Some(b)) = (self.kept(of_a), self.kept(of_b)) {
+            return Ok(self.order_of_keys(a, b));
         }
-        Ok(self.order_of_keys(key_a.datum, key_b.datum))
+        with_scratch(|| {
+            // Made keys are in the scratch context, where keeping another key can't push them out.
+            let made_a = self.made(a, of_a)?;
+            let made_b = self.made(b, of_b)?;
+            let key_a = match made_a.or_else(|| self.kept(of_a)) {
+                Some(key) => key,
+                None => self.sorting.key(a)?,
+            };
+            let key_b = match made_b.or_else(|| self.kept(of_b)) {
+                Some(key) => key,
+                None => self.sorting.key(b)?,
+            };
+            Ok(self.order_of_keys(key_a, key_b))
+        })
+    }
+
+    /// Makes and keeps a key that is not kept.
+    fn made(&mut self, value: Datum, identity: Identity) -> Result<Option<Datum>, S::Error> {
+        match self.kept(identity) {
+            Some(_) => Ok(None),
+            None => {
+                let key = self.sorting.key(value)?;
+                self.keep(identity, key);
+                Ok(Some(key))
+            }
+        }
     }
 
     fn order_of_keys(&mut self, a: Datum, b: Datum) -> Ordering {
@@ -148,66 +168,74 @@ impl<S: Sorting> State<S> {
         }
     }
 
-    fn key(&mut self, value: Datum) -> Result<Key, S::Error> {
-        let identity = self.sorting.identity(value)?;
-        let slot = self.slot(identity);
-        // SAFETY: a slot of the table, which was zeroed when it was made: no identity.
-        let kept = unsafe { *slot };
-        if kept.identity == Some(identity) {
-            match self.length {
-                None => {
-                    return Ok(Key {
-                        datum: Datum::from(kept.key),
-                        place: None,
-                    });
-                }
-                Some(_) => {
-                    let place = Place::from(kept.key);
-                    if let Some(datum) = self.ring.get(place) {
-                        return Ok(Key {
-                            datum,
-                            place: Some(place),
-                        });
-                    }
-                }
-            }
+    /// The key of a value, if it is kept.
+    fn kept(&self, identity: Identity) -> Option<Datum> {
+        if self.slot_count == 0 {
+            return None;
         }
-        let datum = self.sorting.key(value)?;
+        // SAFETY: a slot of the table.
+        let slot = unsafe { &*self.slots.add(position(identity, self.slot_count)) };
+        if slot.identity != Some(identity) {
+            return None;
+        }
+        match self.length {
+            None => Some(Datum::from(slot.key)),
+            Some(_) => self.ring.get(Place::from(slot.key)),
+        }
+    }
+
+    fn keep(&mut self, identity: Identity, key: Datum) {
+        if self.taken * 2 >= self.slot_count && self.slot_count < self.most_slots {
+            self.grow();
+        }
         let key = match self.length {
-            None => datum.value() as u64,
-            Some(length) => self.ring.put(datum, length).into(),
+            None => key.value() as u64,
+            Some(length) => self.ring.put(key, length).into(),
         };
-        // SAFETY: as above. What is returned is the key in the scratch context, which nothing can push out.
+        self.taken += 1;
+        // SAFETY: a slot of the table, which has grown to at least its first size.
         unsafe {
-            slot.write(Slot {
+            self.slots.add(position(identity, self.slot_count)).write(Slot {
                 identity: Some(identity),
                 key,
             })
-        };
-        Ok(Key { datum, place: None })
-    }
-
-    /// The slot that a value may have.
-    fn slot(&mut self, identity: Identity) -> *mut Slot {
-        // SAFETY: the table has `slot_count` slots; all bytes zero is a slot without identity.
-        unsafe {
-            if self.slots.is_null() {
-                let size = self.slot_count * std::mem::size_of::<Slot>();
-                self.slots = pg_sys::MemoryContextAllocZero(self.context, size).cast();
-                for n in 0..self.slot_count {
-                    self.slots.add(n).write(Slot {
-                        identity: None,
-                        key: 0,
-                    });
-                }
-            }
-            // Epochs are random, and values loaded together share one: neighbours go to neighbouring slots.
-            let epoch = identity
-                .epoch
-                .first_chunk()
-                .map_or(0, |bytes| u64::from_le_bytes(*bytes));
-            let hash = epoch.wrapping_add(identity.counter.into());
-            self.slots.add((hash % self.slot_count as u64) as usize)
         }
     }
+
+    /// Makes the table four times as large.
+    fn grow(&mut self) {
+        let count = (self.slot_count * 4).clamp(FIRST_SLOTS, self.most_slots);
+        // SAFETY: both tables have as many slots as is said; the old one is freed once all is moved.
+        unsafe {
+            let size = count * std::mem::size_of::<Slot>();
+            let slots: *mut Slot = pg_sys::MemoryContextAllocHuge(self.context, size).cast();
+            for n in 0..count {
+                slots.add(n).write(Slot {
+                    identity: None,
+                    key: 0,
+                });
+            }
+            for n in 0..self.slot_count {
+                let slot = *self.slots.add(n);
+                if let Some(identity) = slot.identity {
+                    slots.add(position(identity, count)).write(slot);
+                }
+            }
+            if !self.slots.is_null() {
+                pg_sys::pfree(self.slots.cast());
+            }
+            self.slots = slots;
+            self.slot_count = count;
+        }
+    }
+}
+
+/// The slot that a value may have. Epochs are random, and values loaded together share one: neighbours go to
+/// neighbouring slots.
+fn position(identity: Identity, slots: usize) -> usize {
+    let epoch = identity
+        .epoch
+        .first_chunk()
+        .map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    (epoch.wrapping_add(identity.counter.into()) % slots as u64) as usize
 }
