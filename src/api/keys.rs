@@ -92,6 +92,9 @@ sql_function! {
             0 => {}
             types => return Err(Error::IndexKeyInUse { key_id: row.key_id.get(), types }),
         }
+        if xact::has_one_snapshot() {
+            return Err(Error::NeedsReadCommitted);
+        }
         prove_unused(&row)?;
         if let Some(place) = encrypted_data::column_with_key(row.key_id)? {
             return Err(Error::KeyInUse { key_id: row.key_id.get(), place });

@@ -60,6 +60,7 @@ impl Error {
             | Self::KeyTransition { .. }
             | Self::KeyImmutable { .. }
             | Self::KeyUndeletable
+            | Self::NeedsReadCommitted
             | Self::KeyInUse { .. }
             | Self::OlderTransaction { .. }
             | Self::PreparedTransaction { .. } => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,

@@ -28,6 +28,7 @@ impl Error {
             }
             Self::KeyWrongState { hint, .. } => (*hint).into(),
             Self::KeyBusy { .. } | Self::KeyChanged => "Run the statement again.".into(),
+            Self::NeedsReadCommitted => "Run it outside of a transaction block, or: begin isolation level read committed;".into(),
             Self::KeyImmutable { .. } | Self::KeyTransition { .. } => {
                 "Use the functions of schema encrypt to change keys.".into()
             }

@@ -66,6 +66,9 @@ impl Error {
                 format!("key \"{name}\" with id {key_id} is {is}, not {wanted}")
             }
             Self::KeyBusy { name } => format!("key \"{name}\" is being changed by another transaction"),
+            Self::NeedsReadCommitted => {
+                "a key can only be retired by a transaction that sees what others commit".into()
+            }
             Self::KeyChanged => "keys were changed by a concurrent transaction".into(),
             Self::KeyTransition { key_id, from, to } => {
                 format!("key with id {key_id} can't change from {from} to {to}")

@@ -131,6 +131,7 @@ pub enum Error {
         name: String,
     },
     KeyChanged,
+    NeedsReadCommitted,
     KeyTransition {
         key_id: i32,
         from: String,

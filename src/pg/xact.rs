@@ -22,3 +22,9 @@ pub fn wait_for_running_transactions() {
         unsafe { pg_sys::VirtualXactLock(*transaction, true) };
     }
 }
+
+/// Whether all statements of the running transaction see the database as it was at its first one.
+pub fn has_one_snapshot() -> bool {
+    // SAFETY: reads a variable of the backend; as the macro IsolationUsesXactSnapshot.
+    unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 }
+}

@@ -151,7 +151,7 @@ def compare(cases: list[Case], found: dict) -> tuple[int, int]:
 def main() -> int:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--seed", type=int, default=SystemRandom().randrange(10**6))
-    arguments.add_argument("--statements", type=int, default=1500)
+    arguments.add_argument("--statements", type=int, default=500)
     arguments.add_argument("--only", type=int)
     arguments.add_argument("--show", action="store_true")
     options = arguments.parse_args()
