@@ -47,8 +47,8 @@ begin atomic
            'Pass values as parameters, or set it to panic.'
     from setting where name = 'log_min_error_statement' and value not in ('fatal', 'panic', 'log')
     union all
-    select 'notice', name, 'plans of slow statements are written to the log, literals included',
-           'Pass values as parameters.'
+    select 'notice', name, 'plans of slow statements are written to the log, with literals and parameters as constants',
+           'Set it to -1 where statements have values that must not be in the log.'
     from setting where name = 'auto_explain.log_min_duration' and value <> '-1'
     union all
     select 'notice', name, 'clients on the network may connect without TLS',
@@ -69,11 +69,11 @@ begin atomic
     where state = 'active' and compromised_at is null and created_at + rotation_period <= now()
     union all
     select 'notice', format('key %s', key_name), format('everyone has the %s privilege', privilege),
-           'Revoke it from 0 unless that is meant.'
+           format('Unless that is meant, run: select encrypt.revoke_key(%L, ''-'', %L);', key_name, privilege)
     from encrypt.key_grants where grantee = 0
     union all
     select 'notice', format('key %s', key_name), 'privileges of a role that was dropped are left',
-           format('Run: delete from encrypt.key_grants where grantee = %s;', grantee::oid)
+           format('Run: select encrypt.revoke_key(%L, ''%s'', %L);', key_name, grantee::oid, privilege)
     from encrypt.key_grants where grantee <> 0 and grantee not in (select oid from pg_roles);
 end;
 comment on function encrypt.check_configuration() is

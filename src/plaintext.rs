@@ -2,7 +2,6 @@
 
 use crate::error::Error;
 use crate::hex;
-use crate::pg::call::MAX_VARLENA;
 use crate::pg::datum::{uuid_bytes, uuid_from, varlena_bytes, varlena_from};
 use crate::pg::{encoding, typeio};
 use pg_encrypt_core::envelope::TypeCode;
@@ -64,6 +63,12 @@ impl Codec {
             _ => (TypeCode::Text, PrintedCanonically),
         };
         Ok(Self { type_oid, code, form })
+    }
+
+    /// The bytes to encrypt, where they are the value's own content and nothing has to be made.
+    #[inline]
+    pub fn content<'a>(&self, datum: pg_sys::Datum) -> Option<&'a [u8]> {
+        (self.form == Form::Content).then(|| varlena_bytes(datum))
     }
 
     /// The bytes to encrypt.
@@ -195,9 +200,6 @@ pub fn text(bytes: &[u8]) -> Result<&[u8], Error> {
         .map(|()| bytes)
         .map_err(|_| Error::NotText)
 }
-
-/// The longest plaintext that a compressed value may claim: what fits into a datum.
-pub const MAX_PLAINTEXT: usize = MAX_VARLENA - pg_sys::VARHDRSZ;
 
 /// An authenticated value whose length contradicts its type was not made by us.
 fn fixed<const N: usize>(bytes: &[u8]) -> Result<[u8; N], Error> {

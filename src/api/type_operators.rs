@@ -1,11 +1,10 @@
 //! Operators and support functions of encrypted types.
 
 use crate::error::Error;
-use crate::keyring::{self, Now};
+use crate::keyring;
 use crate::pg::call::Call;
 use crate::pg::site::Site;
-use crate::pg::{proc, sort};
-use crate::plaintext::Codec;
+use crate::pg::sort;
 use crate::sql_function;
 use crate::types::compare::{self, Comparing, PlaintextOrder, Side};
 use crate::types::domain;
@@ -113,7 +112,6 @@ sql_function! {
 /// What a call site remembers: the domain, and what was computed for the last values.
 #[derive(Default)]
 struct OperatorSite {
-    now: Now,
     comparing: Comparing,
 }
 
@@ -126,16 +124,9 @@ fn site<'call>(call: &Call<'call>, sides: &[Side]) -> Result<&'call mut Comparin
     let site = call.site::<OperatorSite>();
     if sides.iter().any(|side| matches!(side, Side::Plain(_))) {
         let now = keyring::now();
-        if site.comparing.plain.is_none() || site.now != now {
-            let domain = domain::by_function(now, call.function())?;
-            let plain = proc::arguments(call.function())
-                .into_iter()
-                .find(|argument| *argument != domain.type_oid)
-                .ok_or(Error::NoDomain {
-                    function: call.function().to_u32(),
-                })?;
-            site.comparing.plain = Some((domain, Codec::of(plain)?));
-            site.now = now;
+        if site.comparing.plain.is_none() || site.comparing.now != now {
+            site.comparing.plain = Some(domain::by_operator(now, call.function())?);
+            site.comparing.now = now;
         }
     }
     Ok(&mut site.comparing)

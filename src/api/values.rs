@@ -9,9 +9,9 @@ use crate::pg::call::Call;
 use crate::pg::datum::{new_varlena, varlena_from};
 use crate::pg::site::Site;
 use crate::pg::{encoding, typeio, wait};
-use crate::plaintext::{self, Codec, MAX_PLAINTEXT};
+use crate::plaintext::{self, Codec};
 use crate::sql_function;
-use pg_encrypt_core::compress::{compress, decompress};
+use pg_encrypt_core::compress::compress;
 use pg_encrypt_core::envelope::{Envelope, Format, OVERHEAD, SIV_OVERHEAD, TypeCode};
 use pgrx::pg_sys::{Datum, Oid};
 use std::borrow::Cow;
@@ -248,17 +248,7 @@ fn open(call: &Call<'_>, site: &mut OpenSite, first: usize) -> Result<Option<Ope
         wait::check_for_interrupts();
     }
     let handle = values::opening(site, keyring::now(), header.key_id, context.as_bytes())?;
-    let (datum, out) = new_varlena(envelope.plaintext_len())?;
-    values::open(handle, &envelope, row_id.as_bytes(), out)?;
-    let (datum, bytes) = match header.compressed {
-        false => (datum, &*out),
-        true => {
-            let plain = zeroize::Zeroizing::new(decompress(out, MAX_PLAINTEXT)?);
-            let (datum, out) = new_varlena(plain.len())?;
-            out.copy_from_slice(&plain);
-            (datum, &*out)
-        }
-    };
+    let (datum, bytes) = values::open_to_varlena(handle, &envelope, row_id.as_bytes())?;
     Ok(Some(Opened {
         type_code: header.type_code,
         datum,

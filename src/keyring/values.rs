@@ -5,13 +5,17 @@ use super::{Handle, Keyring, Now, secret, with};
 use crate::catalog::grants::Privilege;
 use crate::catalog::keys::KeyRow;
 use crate::error::Error;
+use crate::pg::call::MAX_VARLENA;
+use crate::pg::datum::new_varlena;
 use crate::pg::inval;
 use crate::pg::secret::SecretBox;
 use crate::pg::site::{Remembered, Site};
+use pg_encrypt_core::compress::decompress;
 use pg_encrypt_core::deterministic::SivKey;
 use pg_encrypt_core::envelope::{EPOCH_LEN, Envelope, EpochKey, SealError, Sealer, TypeCode, ValueKey};
 use pg_encrypt_core::key::KeyId;
 use pg_encrypt_core::random::os_random;
+use pgrx::pg_sys::{self, Datum};
 
 /// Everything that one data key does in one context.
 pub(super) struct ValueSubkey {
@@ -188,6 +192,27 @@ pub fn open(handle: Handle, envelope: &Envelope<'_>, row_id: &[u8], out: &mut [u
         None => Ok(keyring.value(handle).siv.open_into(envelope, row_id, out)?),
     })
 }
+
+/// Opens an envelope into a new varlena, decompressed if it was compressed: the datum and its content.
+#[inline]
+pub fn open_to_varlena<'a>(
+    handle: Handle,
+    envelope: &Envelope<'_>,
+    row_id: &[u8],
+) -> Result<(Datum, &'a [u8]), Error> {
+    let (datum, out) = new_varlena(envelope.plaintext_len())?;
+    open(handle, envelope, row_id, out)?;
+    if !envelope.header().compressed {
+        return Ok((datum, out));
+    }
+    let plain = zeroize::Zeroizing::new(decompress(out, MAX_PLAINTEXT)?);
+    let (datum, out) = new_varlena(plain.len())?;
+    out.copy_from_slice(&plain);
+    Ok((datum, out))
+}
+
+/// The longest plaintext that a compressed value may claim: what fits into a datum.
+const MAX_PLAINTEXT: usize = MAX_VARLENA - pg_sys::VARHDRSZ;
 
 impl ValueSubkey {
     #[cold]

@@ -24,6 +24,8 @@ pub struct Comparing {
     pub a: Opening,
     pub b: Opening,
     pub search: Searching,
+    /// When the call began, for operators with a plain side.
+    pub now: Now,
     /// Of an operator with a plain side: the domain, and how values of the plain type become bytes.
     pub plain: Option<(Domain, Codec)>,
 }
@@ -161,7 +163,7 @@ fn token(site: &mut Comparing, side: Side) -> Result<Token, Error> {
         Side::Typed(value) => stored_token(value)?.ok_or(Error::NotSearchable),
         Side::Plain(value) => {
             let (domain, codec) = site.plain.ok_or(Error::NotSearchable)?;
-            with_scratch(|| value::search_token(&mut site.search, keyring::now(), &domain, &codec, value))
+            value::search_token(&mut site.search, site.now, &domain, &codec, value)
         }
     }
 }

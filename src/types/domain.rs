@@ -73,6 +73,7 @@ struct Known {
     by_ref: HashMap<TypeRef, Domain>,
     by_oid: HashMap<Oid, Domain>,
     by_function: HashMap<Oid, Domain>,
+    by_operator: HashMap<Oid, (Domain, Codec)>,
 }
 
 thread_local! {
@@ -132,6 +133,23 @@ pub fn by_function(now: Now, function: Oid) -> Result<Domain, Error> {
     Err(Error::NoDomain {
         function: function.to_u32(),
     })
+}
+
+/// The domain of an operator or support function with a plain side, and how values of that side's type become bytes.
+pub fn by_operator(now: Now, function: Oid) -> Result<(Domain, Codec), Error> {
+    if let Some(found) = known(now, |known| known.by_operator.get(&function).copied()) {
+        return Ok(found);
+    }
+    let domain = by_function(now, function)?;
+    let plain = proc::arguments(function)
+        .into_iter()
+        .find(|argument| *argument != domain.type_oid)
+        .ok_or(Error::NoDomain {
+            function: function.to_u32(),
+        })?;
+    let found = (domain, Codec::of(plain)?);
+    known(now, |known| known.by_operator.insert(function, found));
+    Ok(found)
 }
 
 /// Runs `body` on what is known in the current generation. It must not call PostgreSQL.

@@ -8,10 +8,11 @@ use crate::keyring::Now;
 use crate::keyring::tokens::{self, PinnedSite};
 use crate::keyring::values::{self, OpenSite, SealSite};
 use crate::pg::datum::{new_varlena, varlena_bytes, varlena_head};
+use crate::pg::scratch::with_scratch;
 use crate::pg::site::Remembered;
 use crate::pg::{encoding, typeio};
-use crate::plaintext::{Codec, MAX_PLAINTEXT};
-use pg_encrypt_core::compress::{compress, decompress};
+use crate::plaintext::Codec;
+use pg_encrypt_core::compress::compress;
 use pg_encrypt_core::envelope::TypeCode;
 use pg_encrypt_core::token::TokenBits;
 use pg_encrypt_core::typed::{Head, MAX_PREFIX_LEN, Prefix, TOKEN_LEN, TypeRef, TypedValue};
@@ -107,17 +108,7 @@ pub fn open_parsed(site: &mut Opening, now: Now, value: &TypedValue<'_>) -> Resu
     let domain = site.domain(now, value.type_ref)?;
     let header = value.envelope.header();
     let handle = values::opening(&mut site.open, now, header.key_id, domain.context())?;
-    let (datum, out) = new_varlena(value.envelope.plaintext_len())?;
-    values::open(handle, &value.envelope, value.prefix, out)?;
-    let (datum, bytes) = match header.compressed {
-        false => (datum, &*out),
-        true => {
-            let plain = zeroize::Zeroizing::new(decompress(out, MAX_PLAINTEXT)?);
-            let (datum, out) = new_varlena(plain.len())?;
-            out.copy_from_slice(&plain);
-            (datum, &*out)
-        }
-    };
+    let (datum, bytes) = values::open_to_varlena(handle, &value.envelope, value.prefix)?;
     Ok(Opened {
         domain,
         code: header.type_code,
@@ -168,6 +159,26 @@ pub fn stored_token(value: Datum) -> Result<Option<Token>, Error> {
 /// The token of a plain value, for search. Computed once per call site for the same value.
 #[inline]
 pub fn search_token(
+    site: &mut Searching,
+    now: Now,
+    domain: &Domain,
+    codec: &Codec,
+    value: Datum,
+) -> Result<Token, Error> {
+    // An index descent asks for the token of one value again and again: text is recognised where it is.
+    let same_bytes = codec.code == domain.base.code;
+    if same_bytes
+        && site.now == now
+        && codec
+            .content(value)
+            .is_some_and(|content| site.plaintext.is(content))
+    {
+        return Ok(site.token);
+    }
+    with_scratch(|| make_search_token(site, now, domain, codec, value))
+}
+
+fn make_search_token(
     site: &mut Searching,
     now: Now,
     domain: &Domain,
