@@ -1,9 +1,11 @@
 -- What keeps the order of plaintexts off the disk, and the registry in step with the catalog.
+--
+-- They run after every DDL statement, so they never compile their few lookups: jit = off.
 
 -- The default btree class of an encrypted type sorts by decrypting. An index on it, or range partitioning by it, would
 -- store that order, which tells much of the values; so would a hash of a value that has no token.
 create function encrypt._refuse_plaintext_order() returns event_trigger
-    language plpgsql set search_path = pg_catalog, pg_temp as
+    language plpgsql set search_path = pg_catalog, pg_temp set jit = off as
 $$
 declare
     found record;
@@ -68,7 +70,7 @@ comment on function encrypt._refuse_plaintext_order() is
     'refuses indexes and partitioning that would store the order of plaintexts';
 
 create function encrypt._forget_dropped_types() returns event_trigger
-    language plpgsql security definer set search_path = pg_catalog, pg_temp as
+    language plpgsql security definer set search_path = pg_catalog, pg_temp set jit = off as
 $$
 begin
     delete from encrypt.types t

@@ -30,9 +30,10 @@ const CAST_TO: &str = include_str!("cast_to.sql");
 /// The two types that come with the extension, in schema `encrypt`, under the key of this name.
 pub const DEFAULT_KEY: &str = "default";
 
-/// Settings while the statements run: names that are not qualified are PostgreSQL's, and nobody needs to be told that
-/// a type is a shell before it is complete.
-const PINNED: [(&CStr, &CStr); 2] = [
+/// Settings while the statements run: names that are not qualified are PostgreSQL's, nobody needs to be told that a type
+/// is a shell before it is complete, and compiling a lookup that runs once takes longer than the lookup.
+const PINNED: [(&CStr, &CStr); 3] = [
+    (c"jit", c"off"),
     (c"search_path", c"pg_catalog, pg_temp"),
     (c"client_min_messages", c"warning"),
 ];
