@@ -34,7 +34,6 @@ $node->safe_psql('postgres', q{
 	create index on plain_columns using hash (email);
 	create index on plain_columns (number number_enc_ops) include (note);
 	create index on plain_columns (encrypt.token(email));
-	create statistics both_columns on email, number from plain_columns;
 });
 my $rows = 2000;
 append_to_file("$work/rows", join '', map { "$_\t$canary $_\t$number\t$canary\n" } 1 .. $rows);
