@@ -31,7 +31,9 @@ CARGO ?= cargo
 # One target directory per major version: the bindings, and with them everything above, are rebuilt whenever
 # PGRX_PG_CONFIG_PATH changes. For the same reason it is the real pg_config, never a wrapper on the PATH.
 TARGET_DIR := target/pg$(PG_MAJOR)
-LIBRARY := $(TARGET_DIR)/release/lib$(EXTENSION).so
+# PROFILE=daily builds a change in seconds, without optimising across crates: for daily work, never to be measured.
+PROFILE ?= release
+LIBRARY := $(TARGET_DIR)/$(PROFILE)/lib$(EXTENSION).so
 CARGO_PG := PGRX_PG_CONFIG_PATH="$(PG_BINDIR)/pg_config" CARGO_TARGET_DIR=$(TARGET_DIR)
 FEATURES := --no-default-features --features pg$(PG_MAJOR)
 
@@ -53,7 +55,7 @@ check-pg-config:
 # Make decides whether cargo is needed, so that `sudo make install` after `make` needs no cargo of root's.
 $(LIBRARY): $(RUST_SOURCES) | check-pg-config
 	@echo "building for PostgreSQL $(PG_MAJOR) ($(PG_BINDIR))"
-	@$(CARGO_PG) $(CARGO) build --release --locked $(FEATURES)
+	@$(CARGO_PG) $(CARGO) build --quiet --profile $(PROFILE) --locked $(FEATURES)
 	@touch $@
 
 $(INSTALL_SQL): $(SQL_SOURCES) $(EXTENSION).control Makefile
