@@ -16,6 +16,7 @@
 //! `with` calls PostgreSQL: rows, privileges and unwrapped keys are fetched before.
 
 mod data_keys;
+pub mod deputy;
 mod privileges;
 mod resolve;
 pub mod root;
@@ -27,7 +28,7 @@ pub use resolve::{active_index_key, name_of};
 
 use crate::error::Error;
 use crate::guc;
-use crate::pg::{acl, inval, secret::SecretBox};
+use crate::pg::{inval, secret::SecretBox};
 use pgrx::pg_sys::Oid;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -82,7 +83,7 @@ pub fn now() -> Now {
     let transaction = inval::transaction();
     Now {
         generation: with(|keyring| keyring.enter(generation, transaction)),
-        role: acl::current_user(),
+        role: deputy::asking_role(),
     }
 }
 

@@ -1,13 +1,17 @@
 //! Who may do what with a key.
 
+use super::deputy;
 use crate::catalog::grants::{self, Privilege};
 use crate::error::Error;
 use crate::pg::acl;
 use pgrx::pg_sys::Oid;
 
 /// Whether `role` was granted `privilege` for the key, itself, through a role it inherits from, or through PUBLIC.
-/// Superusers need no grant.
+/// Superusers need no grant, nor does a deputy for its key.
 pub fn has_privilege(role: Oid, key_name: &[u8], privilege: Privilege) -> Result<bool, Error> {
+    let Err(role) = deputy::look_behind(role, key_name) else {
+        return Ok(true);
+    };
     if acl::is_superuser(role) {
         return Ok(true);
     }
@@ -33,7 +37,11 @@ pub fn require(role: Oid, key_name: &str, privilege: Privilege) -> Result<(), Er
         false => Err(Error::NoPrivilege {
             name: key_name.to_owned(),
             privilege: privilege.as_str(),
-            role: acl::role_name(role).unwrap_or_else(|| role.to_u32().to_string()),
+            role: acl::display_name(
+                deputy::look_behind(role, key_name.as_bytes())
+                    .err()
+                    .unwrap_or(role),
+            ),
         }),
     }
 }

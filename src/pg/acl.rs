@@ -51,6 +51,28 @@ pub fn role_name(role: Oid) -> Option<String> {
     }
 }
 
+/// The name of a role for a message; its number when it was dropped.
+pub fn display_name(role: Oid) -> String {
+    role_name(role).unwrap_or_else(|| role.to_u32().to_string())
+}
+
+/// The owner of a table; `None` if there is no such table.
+pub fn owner_of_relation(relation: Oid) -> Option<Oid> {
+    // SAFETY: a catalog lookup; the tuple is read before it is released.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(
+            pg_sys::SysCacheIdentifier::RELOID as i32,
+            pg_sys::Datum::from(relation),
+        );
+        if tuple.is_null() {
+            return None;
+        }
+        let owner = (*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_class>()).relowner;
+        pg_sys::ReleaseSysCache(tuple);
+        Some(owner)
+    }
+}
+
 /// Whether `role` may create objects in a schema.
 pub fn may_create_in(role: Oid, schema: Oid) -> bool {
     let create = pg_sys::ACL_CREATE as pg_sys::AclMode;

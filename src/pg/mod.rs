@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`call`] | how does SQL call a Rust function, read its arguments, return a value? |
 //! | [`site`] | what may a call remember for the next call from the same place in the same plan? |
+//! | [`identity`] | running statements as somebody else |
 //! | [`inval`] | when did something that we cached change? when did a transaction end? |
 //! | [`lock`] | locks on things that are no relations |
 //! | [`proc`] | what does the catalog say about a function? |
@@ -33,6 +34,7 @@ pub mod call;
 pub mod compare;
 pub mod datum;
 pub mod encoding;
+pub mod identity;
 pub mod inval;
 pub mod lock;
 pub mod proc;

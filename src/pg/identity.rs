@@ -1,0 +1,41 @@
+//! Running statements as somebody else.
+
+use super::settings;
+use pgrx::pg_sys::{self, Oid};
+use std::ffi::CStr;
+
+/// Settings while statements run as the owner of a table: names that are not qualified are PostgreSQL's, and a policy
+/// that would hide rows is an error.
+const PINNED: [(&CStr, &CStr); 2] = [
+    (c"search_path", c"pg_catalog, pg_temp"),
+    (c"row_security", c"off"),
+];
+
+/// Runs `body` as `role` in a security-restricted operation with a pinned search path, as PostgreSQL's own maintenance
+/// commands run the expressions of a table: what it reaches can't change the session. Settings of `more` hold too.
+///
+/// After an error the transaction, or the subtransaction that it was begun in, restores user and settings.
+pub fn as_owner<T>(role: Oid, more: &[(&CStr, &CStr)], body: impl FnOnce() -> T) -> T {
+    let flags = pg_sys::SECURITY_RESTRICTED_OPERATION | pg_sys::SECURITY_LOCAL_USERID_CHANGE;
+    switched(role, flags, || settings::with(&[&PINNED, more].concat(), body))
+}
+
+/// Runs `body` as `role`, with a pinned search path.
+pub fn as_role<T>(role: Oid, body: impl FnOnce() -> T) -> T {
+    switched(role, pg_sys::SECURITY_LOCAL_USERID_CHANGE, || {
+        settings::with(&PINNED[..1], body)
+    })
+}
+
+fn switched<T>(role: Oid, flags: u32, body: impl FnOnce() -> T) -> T {
+    let (mut user, mut context) = (pg_sys::InvalidOid, 0);
+    // SAFETY: read and set variables of the backend.
+    unsafe {
+        pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
+        pg_sys::SetUserIdAndSecContext(role, context | flags as i32);
+    }
+    let result = body();
+    // SAFETY: as it was.
+    unsafe { pg_sys::SetUserIdAndSecContext(user, context) };
+    result
+}
