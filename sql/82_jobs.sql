@@ -57,8 +57,11 @@ create table encrypt.job_tasks (
     -- $1 and $2: tids, the first of the range and the one after it. One row, one column: counts as bigint[], the first
     -- of them rows.
     statement text not null,
-    -- Keys of which the statement may seal and open values without a grant of the owner's.
+    -- Run instead when the statement met rows that are there already (unique violation).
+    fallback  text,
+    -- Key with which the statement may seal and open values without a grant of the owner's.
     key_name  text collate "C",
+    open_ended boolean not null,
     rows      bigint not null,
     constraint job_tasks_pkey primary key (job_id, task),
     constraint job_tasks_job foreign key (job_id) references encrypt.jobs on delete cascade
@@ -69,7 +72,10 @@ comment on column encrypt.job_tasks.task is 'counts from 1; lower ones are done 
 comment on column encrypt.job_tasks.relation is 'table';
 comment on column encrypt.job_tasks.filenode is 'file of the table that the chunks are ranges of';
 comment on column encrypt.job_tasks.statement is 'statement that works on the rows between two tids';
+comment on column encrypt.job_tasks.fallback is
+    'statement for ranges of which some rows were there already';
 comment on column encrypt.job_tasks.key_name is 'key that the statement uses';
+comment on column encrypt.job_tasks.open_ended is 'whether rows that are added meanwhile belong to it';
 comment on column encrypt.job_tasks.rows is 'rows that the table was estimated to have';
 
 create table encrypt.job_chunks (
@@ -81,7 +87,9 @@ create table encrypt.job_chunks (
     end_block   bigint,
     first_block bigint not null,
     counts      bigint[] not null default '{}',
+    collided    boolean not null default false,
     attempts    integer not null default 0,
+    retries     integer not null default 0,
     not_before  timestamptz,
     last_error  text,
     finished_at timestamptz,
@@ -98,7 +106,10 @@ comment on column encrypt.job_chunks.next_block is 'first block that is not done
 comment on column encrypt.job_chunks.end_block is 'block after the last; null: the end of the table';
 comment on column encrypt.job_chunks.first_block is 'first block of the range';
 comment on column encrypt.job_chunks.counts is 'sums of what the statement returned';
-comment on column encrypt.job_chunks.attempts is 'failures since the last success';
+comment on column encrypt.job_chunks.collided is 'whether the fallback was needed last time, so is tried first';
+comment on column encrypt.job_chunks.attempts is
+    'failures since the last success, those not counted that another''s locks caused';
+comment on column encrypt.job_chunks.retries is 'failures in all';
 comment on column encrypt.job_chunks.not_before is 'when the next attempt may be made';
 comment on column encrypt.job_chunks.last_error is 'why the last batch failed';
 comment on column encrypt.job_chunks.finished_at is 'when its last block was done';
@@ -149,32 +160,110 @@ $$;
 comment on function encrypt._create_job(text, text, jsonb) is 'makes a job without tasks';
 
 -- Chunks of 32 MB: small enough to share among workers, large enough to be few.
-create function encrypt._add_task(job integer, relation regclass, statement text, key text, open_ended boolean default false)
-    returns integer
+create function encrypt._make_chunks(job integer, task integer, blocks bigint, open_ended boolean) returns void
+    language sql volatile security definer set search_path = pg_catalog, pg_temp
+begin atomic
+    insert into encrypt.job_chunks (job_id, task, chunk, first_block, next_block, end_block)
+    select job, task, n + 1, n * 4096, n * 4096,
+           case when (n + 1) * 4096 < blocks then (n + 1) * 4096 when not open_ended then blocks end
+    from generate_series(0, greatest((blocks - 1) / 4096, 0)) as n;
+end;
+comment on function encrypt._make_chunks(integer, integer, bigint, boolean) is 'divides the blocks of a table';
+
+create function encrypt._blocks(relation regclass) returns bigint
+    language sql stable set search_path = pg_catalog, pg_temp
+return pg_relation_size(relation) / current_setting('block_size')::bigint;
+comment on function encrypt._blocks(regclass) is 'blocks that a table has now';
+
+create function encrypt._add_task(
+    job integer, relation regclass, statement text, key text,
+    open_ended boolean default false, fallback text default null
+) returns integer
     language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
 $$
 declare
-    chunk_blocks constant bigint := 4096;
-    blocks bigint := pg_relation_size(relation) / current_setting('block_size')::bigint;
+    blocks bigint := encrypt._blocks(relation);
     made integer;
 begin
-    insert into encrypt.job_tasks (job_id, task, relation, filenode, statement, key_name, rows)
+    insert into encrypt.job_tasks (job_id, task, relation, filenode, statement, fallback, key_name, open_ended, rows)
     select job, coalesce((select max(t.task) from encrypt.job_tasks t where t.job_id = job), 0) + 1,
-           relation, pg_relation_filenode(relation), statement, key,
+           relation, pg_relation_filenode(relation), statement, fallback, key, open_ended,
            case when c.reltuples >= 0 and c.relpages > 0 then c.reltuples / c.relpages * blocks else blocks * 50 end
     from pg_class c where c.oid = relation
     returning task into made;
-    insert into encrypt.job_chunks (job_id, task, chunk, first_block, next_block, end_block)
-    select job, made, n + 1, n * chunk_blocks, n * chunk_blocks,
-           case when (n + 1) * chunk_blocks < blocks then (n + 1) * chunk_blocks
-                when not open_ended then blocks end
-    from generate_series(0, greatest((blocks - 1) / chunk_blocks, 0)) as n;
+    perform encrypt._make_chunks(job, made, blocks, open_ended);
     return made;
 end
 $$;
-comment on function encrypt._add_task(integer, regclass, text, text, boolean) is
+comment on function encrypt._add_task(integer, regclass, text, text, boolean, text) is
     'adds a table to a job: the statement runs on every range of its blocks';
 
+-- Also for the case that another worker did it meanwhile: the file is compared again.
+create function encrypt._remake_chunks(job integer, task integer) returns void
+    language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
+$$
+declare
+    known encrypt.job_tasks;
+begin
+    select * into known from encrypt.job_tasks t
+    where t.job_id = job and t.task = _remake_chunks.task
+        and t.filenode is distinct from pg_relation_filenode(t.relation);
+    if not found then
+        return;
+    end if;
+    delete from encrypt.job_chunks c where c.job_id = job and c.task = _remake_chunks.task;
+    update encrypt.job_tasks t set filenode = pg_relation_filenode(t.relation)
+    where t.job_id = job and t.task = _remake_chunks.task;
+    -- What is counted is counted anew.
+    perform encrypt._make_chunks(job, task, encrypt._blocks(known.relation), known.open_ended);
+end
+$$;
+comment on function encrypt._remake_chunks(integer, integer) is 'divides a table again that was rewritten';
+
+create function encrypt._add_counts(bigint[], bigint[]) returns bigint[]
+    language sql immutable parallel safe set search_path = pg_catalog, pg_temp
+return array(
+    select coalesce(a.count, 0) + coalesce(b.count, 0)
+    from unnest($1) with ordinality as a (count, n) full join unnest($2) with ordinality as b (count, n) using (n)
+    order by n);
+comment on function encrypt._add_counts(bigint[], bigint[]) is 'adds element by element';
+
+-- Ends a round: adds up what its chunks counted, and lets the kind of job decide whether there is another.
+create function encrypt._finish_round(job integer) returns boolean
+    language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
+$$
+declare
+    this encrypt.jobs;
+    chunk record;
+    finished boolean;
+begin
+    select * into this from encrypt.jobs j where j.job_id = job;
+    for chunk in select c.counts from encrypt.job_chunks c where c.job_id = job loop
+        this.counts := encrypt._add_counts(this.counts, chunk.counts);
+    end loop;
+    update encrypt.jobs j set counts = this.counts where j.job_id = job;
+    -- Looked up by name when it runs: the functions are those of the kinds.
+    execute format('select encrypt.%I($1)', case this.kind
+            when 'reencrypt' then '_finish_reencryption'
+            when 'reindex' then '_finish_reindexing'
+            when 'backfill' then '_finish_backfill'
+            when 'verify' then '_finish_verification' end)
+        into finished using job;
+    if not finished then
+        update encrypt.jobs j set round = j.round + 1 where j.job_id = job;
+    end if;
+    return finished;
+end
+$$;
+comment on function encrypt._finish_round(integer) is 'ends a round; whether the job is finished with it';
+
 -- why: they make what workers run with the rights of tables' owners
-revoke all on function encrypt._create_job(text, text, jsonb) from public;
-revoke all on function encrypt._add_task(integer, regclass, text, text, boolean) from public;
+revoke all on function
+    encrypt._create_job(text, text, jsonb),
+    encrypt._make_chunks(integer, integer, bigint, boolean),
+    encrypt._blocks(regclass),
+    encrypt._add_task(integer, regclass, text, text, boolean, text),
+    encrypt._remake_chunks(integer, integer),
+    encrypt._add_counts(bigint[], bigint[]),
+    encrypt._finish_round(integer)
+from public;

@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! api        what SQL calls: parse, call, return
+//! jobs       work on all rows of tables, in short transactions
 //! types      encrypted types: sealing, opening, comparing, making them
 //! keyring    keys of this backend: resolved, unwrapped, cached, used
 //! catalog    our own tables as typed rows, and all fixed SQL
@@ -17,6 +18,7 @@ mod catalog;
 mod error;
 mod guc;
 mod hex;
+mod jobs;
 mod keyring;
 mod plaintext;
 mod types;

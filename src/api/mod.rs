@@ -7,6 +7,7 @@
 //! | [`search`] | `blind_index`, `blind_index_all` |
 //! | [`keys`] | `create_key` to `destroy_key` |
 //! | [`grants`] | `grant_key`, `revoke_key`, `has_key_privilege` |
+//! | [`jobs`] | `run_job`, `start_workers` |
 //! | [`types`] | `create_type`, `drop_type`, ANALYZE |
 //! | [`type_io`] | input, output and casts of encrypted types |
 //! | [`type_operators`] | their operators, comparators and hashes |
@@ -17,6 +18,7 @@ mod ciphertext;
 mod configuration;
 mod grants;
 mod guards;
+mod jobs;
 mod keys;
 mod search;
 mod type_io;

@@ -2,6 +2,7 @@
 
 pub mod encrypted_data;
 pub mod grants;
+pub mod jobs;
 pub mod keys;
 pub mod root_parameters;
 pub mod types;

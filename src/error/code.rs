@@ -1,6 +1,6 @@
 //! SQLSTATEs.
 
-use super::Error;
+use super::{Error, Failure};
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{self, *};
 use pgrx::pg_sys::panic::ErrorReport;
 
@@ -64,6 +64,13 @@ impl Error {
             | Self::KeyInUse { .. }
             | Self::OlderTransaction { .. }
             | Self::PreparedTransaction { .. } => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            Self::NoSuchJob { .. } => ERRCODE_UNDEFINED_OBJECT,
+            Self::JobEnded { .. } | Self::JobFailed { .. } | Self::JobPaused { .. } => {
+                ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
+            }
+            Self::NeedsOwnTransactions => ERRCODE_INVALID_TRANSACTION_TERMINATION,
+            Self::NoWorkerSlot { .. } => ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
+            Self::BadWorkers { .. } => ERRCODE_INVALID_PARAMETER_VALUE,
             Self::KeyBusy { .. } => ERRCODE_LOCK_NOT_AVAILABLE,
             Self::KeyChanged => ERRCODE_T_R_SERIALIZATION_FAILURE,
             Self::KeyCorrupt { .. } => ERRCODE_DATA_CORRUPTED,
@@ -81,6 +88,43 @@ impl Error {
             Self::Seal(_) | Self::TokenLength(_) | Self::Spi(_) => ERRCODE_INTERNAL_ERROR,
         }
     }
+}
+
+impl Failure {
+    /// The user, or the server's shutdown, ended it.
+    pub fn is_cancellation(&self) -> bool {
+        matches!(self.code(), ERRCODE_QUERY_CANCELED | ERRCODE_ADMIN_SHUTDOWN)
+    }
+
+    pub fn is_unique_violation(&self) -> bool {
+        self.code() == ERRCODE_UNIQUE_VIOLATION
+    }
+
+    /// Somebody else was in the way: it may go through the next time.
+    pub fn is_contention(&self) -> bool {
+        matches!(
+            self.code(),
+            ERRCODE_LOCK_NOT_AVAILABLE | ERRCODE_T_R_DEADLOCK_DETECTED | ERRCODE_T_R_SERIALIZATION_FAILURE
+        )
+    }
+
+    /// Class 22, data exception.
+    pub(super) fn is_about_data(&self) -> bool {
+        const CLASS: i32 = 0xfff;
+        self.code() as i32 & CLASS == ERRCODE_DATA_EXCEPTION as i32 & CLASS
+    }
+}
+
+/// Raises an error where no SQL function returns it.
+pub fn raise(error: Error) -> ! {
+    let report: ErrorReport = error.into();
+    report.report(pgrx::PgLogLevel::ERROR);
+    unreachable!("ERROR does not return")
+}
+
+/// Tells the user how far things are.
+pub fn notice(message: String) {
+    ErrorReport::new(ERRCODE_SUCCESSFUL_COMPLETION, message, "pg_encrypt").report(pgrx::PgLogLevel::NOTICE);
 }
 
 /// Tells the user something without stopping.

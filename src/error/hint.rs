@@ -26,6 +26,13 @@ impl Error {
             Self::KeyNotUsable { state: KeyState::Retired, .. } => {
                 "A superuser can read it after: set pg_encrypt.allow_retired_keys = on;".into()
             }
+            Self::JobFailed { job_id, .. } => {
+                format!("Remove the cause, then run: select encrypt.resume_job({job_id}); call encrypt.run_job({job_id});")
+            }
+            Self::JobPaused { job_id } => format!("Run: select encrypt.resume_job({job_id});"),
+            Self::NoWorkerSlot { .. } => {
+                "Raise max_worker_processes, or call encrypt.run_job in this session.".into()
+            }
             Self::KeyWrongState { hint, .. } => (*hint).into(),
             Self::KeyBusy { .. } | Self::KeyChanged => "Run the statement again.".into(),
             Self::NeedsReadCommitted => "Run it outside of a transaction block, or: begin isolation level read committed;".into(),

@@ -52,6 +52,17 @@ impl Error {
                     state.as_str()
                 )
             }
+            Self::NoSuchJob { job_id } => format!("job {job_id} does not exist"),
+            Self::JobEnded { job_id, state } => format!("job {job_id} is {state}"),
+            Self::JobFailed { job_id, why } => format!("job {job_id} failed: {why}"),
+            Self::JobPaused { job_id } => format!("job {job_id} is paused"),
+            Self::NeedsOwnTransactions => {
+                "a job commits after every batch and can't run inside a transaction block or function".into()
+            }
+            Self::NoWorkerSlot { started, wanted } => {
+                format!("{started} of {wanted} background workers could be started")
+            }
+            Self::BadWorkers { workers } => format!("{workers} is no number of workers between 1 and 64"),
             Self::KeyDestroyed { name, key_id } => format!("key \"{name}\" with id {key_id} was destroyed"),
             Self::KeyWrongPurpose { key_id, is, wanted } => {
                 format!("key with id {key_id} is of purpose {is}, not {wanted}")

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`code`] | SQLSTATEs; the only file that names them |
 //! | [`message`] | what went wrong, and with which object |
+//! | [`failure`] | an error that was caught, to be written down and survived |
 //! | [`hint`] | what to do, as a statement where there is one |
 //!
 //! Messages name keys, ids, roles and tables. They never hold a value, a context, a row id or key material; where
@@ -24,10 +25,12 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::spi::SpiError;
 
 mod code;
+mod failure;
 mod hint;
 mod message;
 
-pub use code::warn;
+pub use code::{notice, raise, warn};
+pub use failure::Failure;
 
 pub enum Error {
     // Values
@@ -237,6 +240,30 @@ pub enum Error {
     DataDirectoryUnknown,
 
     // The machine
+    // Jobs
+    NoSuchJob {
+        job_id: i32,
+    },
+    JobEnded {
+        job_id: i32,
+        state: String,
+    },
+    JobFailed {
+        job_id: i32,
+        why: String,
+    },
+    JobPaused {
+        job_id: i32,
+    },
+    NeedsOwnTransactions,
+    NoWorkerSlot {
+        started: i32,
+        wanted: i32,
+    },
+    BadWorkers {
+        workers: i32,
+    },
+
     Random(RandomError),
     OutOfSecretMemory,
     NotInstalled,

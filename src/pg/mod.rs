@@ -9,6 +9,7 @@
 //! | [`inval`] | when did something that we cached change? when did a transaction end? |
 //! | [`lock`] | locks on things that are no relations |
 //! | [`proc`] | what does the catalog say about a function? |
+//! | [`relation`] | how large a table is, and which file it is in |
 //! | [`scan`] | how are our own tables read without SQL, snapshots of old statements, or privileges of the caller? |
 //! | [`settings`] | settings that differ for a moment |
 //! | [`scratch`] | memory for the length of one comparison |
@@ -17,9 +18,11 @@
 //! | [`acl`] | who is asking, and whose privileges has that role? |
 //! | [`analyze`] | statistics of a type's own |
 //! | [`array`] | arrays as arguments and results |
+//! | [`background`] | processes of the server that are no client's |
 //! | [`compare`] | a type's own order, equality and hash |
 //! | [`datum`] | what is in a datum, how is one made? |
 //! | [`encoding`] | text in the database's encoding, and in UTF-8 |
+//! | [`transaction`] | many transactions in a row, and parts of one that may fail |
 //! | [`typeio`] | any type's canonical text form and back |
 //! | [`secret`] | memory for keys: locked, not dumped, wiped in forked children |
 //! | [`server`] | facts about this server and process |
@@ -29,6 +32,7 @@
 pub mod acl;
 pub mod analyze;
 pub mod array;
+pub mod background;
 #[macro_use]
 pub mod call;
 pub mod compare;
@@ -38,6 +42,7 @@ pub mod identity;
 pub mod inval;
 pub mod lock;
 pub mod proc;
+pub mod relation;
 pub mod scan;
 pub mod scratch;
 pub mod secret;
@@ -46,6 +51,7 @@ pub mod settings;
 pub mod site;
 pub mod sort;
 pub mod sql;
+pub mod transaction;
 pub mod trigger;
 pub mod typeio;
 pub mod wait;

@@ -29,3 +29,29 @@ impl Patience for LatchPatience {
         }
     }
 }
+
+/// Sleeps; raises if the statement is cancelled or the process shall end.
+pub fn sleep(time: Duration) {
+    let end = std::time::Instant::now() + time;
+    loop {
+        let left = end.saturating_duration_since(std::time::Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        // Interrupted or woken early: both are looked at here.
+        let _ = LatchPatience.pause(left);
+        check_for_interrupts();
+    }
+}
+
+/// Reads the configuration files again if the server was told to. Sessions do that by themselves between statements;
+/// background workers, which have none, here.
+pub fn reload_settings() {
+    // SAFETY: a flag that the signal handler sets; settings are read between transactions.
+    unsafe {
+        if pg_sys::ConfigReloadPending != 0 && !pg_sys::MyBgworkerEntry.is_null() {
+            pg_sys::ConfigReloadPending = 0;
+            pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP);
+        }
+    }
+}

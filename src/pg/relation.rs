@@ -1,0 +1,63 @@
+//! How large a table is, and which file it is in. The caller holds a lock on it.
+
+use pgrx::pg_sys::{self, Oid};
+
+/// Number of the file that holds a table's rows; invalid if there is none. Every rewrite makes a new one.
+pub fn file(relation: Oid) -> Oid {
+    // SAFETY: the relation is locked, so it opens; a number is read.
+    unsafe {
+        let open = pg_sys::table_open(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
+        #[cfg(feature = "pg15")]
+        let file = (*open).rd_node.relNode;
+        #[cfg(not(feature = "pg15"))]
+        let file = (*open).rd_locator.relNumber;
+        pg_sys::table_close(open, pg_sys::NoLock as pg_sys::LOCKMODE);
+        file
+    }
+}
+
+/// What there is of a table.
+pub struct Size {
+    pub blocks: i64,
+    rows: f64,
+    bytes: f64,
+}
+
+impl Size {
+    pub fn rows_per_block(&self) -> f64 {
+        (self.rows / self.blocks.max(1) as f64).max(1.0)
+    }
+
+    /// With what is stored out of line.
+    pub fn bytes_per_block(&self) -> f64 {
+        (self.bytes / self.blocks.max(1) as f64).max(1.0)
+    }
+}
+
+pub fn size(relation: Oid) -> Size {
+    // SAFETY: the relation is locked, so it opens; what is read is copied before it is closed. The lock stays.
+    unsafe {
+        let open = pg_sys::table_open(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
+        let blocks = i64::from(pg_sys::RelationGetNumberOfBlocksInFork(
+            open,
+            pg_sys::ForkNumber::MAIN_FORKNUM,
+        ));
+        let class = (*open).rd_rel;
+        let (pages, tuples) = ((*class).relpages, (*class).reltuples);
+        let toast = (*class).reltoastrelid;
+        let mut bytes = blocks as f64 * f64::from(pg_sys::BLCKSZ);
+        if toast != Oid::INVALID {
+            let open = pg_sys::table_open(toast, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+            let blocks = pg_sys::RelationGetNumberOfBlocksInFork(open, pg_sys::ForkNumber::MAIN_FORKNUM);
+            bytes += f64::from(blocks) * f64::from(pg_sys::BLCKSZ);
+            pg_sys::table_close(open, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+        }
+        pg_sys::table_close(open, pg_sys::NoLock as pg_sys::LOCKMODE);
+        let rows = match pages > 0 && tuples >= 0.0 {
+            true => f64::from(tuples) / f64::from(pages) * blocks as f64,
+            // Never analyzed: rows of a common width.
+            false => 50.0 * blocks as f64,
+        };
+        Size { blocks, rows, bytes }
+    }
+}

@@ -1,0 +1,91 @@
+//! Many transactions in a row, and parts of one that may fail.
+
+use super::call::Call;
+use crate::error::{Error, Failure};
+use pgrx::PgTryBuilder;
+use pgrx::pg_sys;
+use std::panic::AssertUnwindSafe;
+
+/// Who runs the transactions: a procedure that SQL called, or a background worker.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Transactions {
+    Procedure,
+    Worker,
+}
+
+impl Transactions {
+    /// Runs `body` as a procedure that commits; `None` where the caller's transaction is not ours to end.
+    pub fn of_procedure<T>(call: &Call<'_>, body: impl FnOnce(Self) -> T) -> Option<T> {
+        // SAFETY: the context of a CALL is a CallContext; it says whether a COMMIT is possible.
+        let may_commit = unsafe {
+            let context = (*call.fcinfo()).context;
+            !context.is_null()
+                && (*context).type_ == pg_sys::NodeTag::T_CallContext
+                && !(*context.cast::<pg_sys::CallContext>()).atomic
+        };
+        if !may_commit {
+            return None;
+        }
+        // SAFETY: this level of SPI is what SPI_commit belongs to; levels opened by statements come and go above it.
+        unsafe { pg_sys::SPI_connect_ext(pg_sys::SPI_OPT_NONATOMIC as i32) };
+        let result = body(Self::Procedure);
+        // SAFETY: the level opened above.
+        unsafe { pg_sys::SPI_finish() };
+        Some(result)
+    }
+
+    /// Runs `body` in a transaction of its own and commits it.
+    pub fn run<T>(self, body: impl FnOnce() -> T) -> T {
+        match self {
+            Self::Procedure => {
+                let result = body();
+                // SAFETY: a procedure's own level of SPI; the next transaction begins at once.
+                unsafe { pg_sys::SPI_commit() };
+                result
+            }
+            Self::Worker => {
+                // SAFETY: a worker is between transactions here; the snapshot is for functions that expect one.
+                unsafe {
+                    pg_sys::SetCurrentStatementStartTimestamp();
+                    pg_sys::StartTransactionCommand();
+                    pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+                }
+                let result = body();
+                // SAFETY: ends what was begun above.
+                unsafe {
+                    pg_sys::PopActiveSnapshot();
+                    pg_sys::CommitTransactionCommand();
+                    pg_sys::pgstat_report_stat(true);
+                }
+                result
+            }
+        }
+    }
+}
+
+/// Runs `body` in a subtransaction. If it fails, what it did is undone, its locks are released, and the transaction goes
+/// on. Cancellation is not a failure: it is raised again.
+pub fn in_subtransaction<T>(body: impl FnOnce() -> Result<T, Error>) -> Result<T, Failure> {
+    // SAFETY: as PL/pgSQL does for a block with an exception clause: memory context and resource owner are put back by
+    // us, everything else by the end of the subtransaction.
+    unsafe {
+        let context = pg_sys::CurrentMemoryContext;
+        let owner = pg_sys::CurrentResourceOwner;
+        pg_sys::BeginInternalSubTransaction(std::ptr::null());
+        pg_sys::CurrentMemoryContext = context;
+
+        let result = PgTryBuilder::new(AssertUnwindSafe(|| body().map_err(Failure::from)))
+            .catch_others(|caught| Err(Failure::caught(caught)))
+            .execute();
+        match &result {
+            Ok(_) => pg_sys::ReleaseCurrentSubTransaction(),
+            Err(_) => pg_sys::RollbackAndReleaseCurrentSubTransaction(),
+        }
+        pg_sys::CurrentMemoryContext = context;
+        pg_sys::CurrentResourceOwner = owner;
+        match result {
+            Err(failure) if failure.is_cancellation() => failure.raise(),
+            other => other,
+        }
+    }
+}
