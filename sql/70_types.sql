@@ -1,17 +1,18 @@
 -- Encrypted types: the registry, making and dropping them, and what keeps plaintext order off the disk.
 
 create table encrypt.types (
-    type_ref     integer primary key check (type_ref > 0),
-    uuid         uuid not null unique default gen_random_uuid(),
+    type_ref      integer primary key check (type_ref > 0),
+    uuid          uuid not null unique default gen_random_uuid(),
     -- regtype: dumps carry the type's name.
-    type_oid     regtype not null,
-    base         regtype not null,
-    key_name     text collate "C" not null,
-    normalizer   text collate "C" not null check (normalizer in ('exact', 'casefold', 'email', 'digits')),
+    type_oid      regtype not null,
+    base          regtype not null,
+    base_modifier integer not null default -1,
+    key_name      text collate "C" not null,
+    normalizer    text collate "C" not null check (normalizer in ('exact', 'casefold', 'email', 'digits')),
     -- No foreign key: a parallel pg_restore fills the tables of extensions in any order. Keys are never deleted.
-    index_key_id integer,
-    created_at   timestamptz not null default now(),
-    created_by   name not null
+    index_key_id  integer,
+    created_at    timestamptz not null default now(),
+    created_by    name not null
 );
 create unique index types_type_oid on encrypt.types (type_oid);
 
@@ -20,6 +21,8 @@ comment on column encrypt.types.type_ref is 'random number that every value of t
 comment on column encrypt.types.uuid is 'context of the type''s values and tokens';
 comment on column encrypt.types.type_oid is 'the type';
 comment on column encrypt.types.base is 'type that applications see';
+comment on column encrypt.types.base_modifier is
+    'type modifier of the base, which values are made to fit: format_type(base, base_modifier); -1 if it has none';
 comment on column encrypt.types.key_name is 'key whose active version encrypts';
 comment on column encrypt.types.normalizer is 'what a value goes through before its token is made';
 comment on column encrypt.types.index_key_id is 'index key of all the type''s tokens; null if it is not searchable';
@@ -55,10 +58,11 @@ create function encrypt.create_type(
     key text default 'default',
     searchable boolean default false,
     normalizer text default 'exact',
-    accept_leakage boolean default false
+    accept_leakage boolean default false,
+    modifier text default null
 ) returns regtype
     language c volatile parallel unsafe security definer as 'MODULE_PATHNAME', 'create_type';
-comment on function encrypt.create_type(text, regtype, text, boolean, text, boolean) is
+comment on function encrypt.create_type(text, regtype, text, boolean, text, boolean, text) is
     'makes an encrypted type: columns of it take and show plaintext and store ciphertext';
 
 create function encrypt.drop_type(type regtype) returns void
@@ -93,7 +97,7 @@ comment on function encrypt.search_value(text) is
 
 -- why: base types run C functions of the owner's, so making them is for those to whom the owner grants it
 revoke all on function
-    encrypt.create_type(text, regtype, text, boolean, text, boolean),
+    encrypt.create_type(text, regtype, text, boolean, text, boolean, text),
     encrypt.drop_type(regtype),
     encrypt._create_builtin_type(text, regtype, boolean)
 from public;

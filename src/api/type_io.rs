@@ -27,11 +27,11 @@ sql_function! {
         }
         let site = call.site::<InputSite>();
         let domain = site.domain(now, type_oid)?;
-        if domain.base.is_plain_text() {
+        if domain.base.is_plain_text() && domain.fits_all() {
             return value::seal(&mut site.sealing, now, &domain, text).map(Some);
         }
         let base = typeio::input(text, domain.base.type_oid).map_err(|refused| invalid(refused, type_oid))?;
-        value::seal(&mut site.sealing, now, &domain, &domain.base.encode(base)).map(Some)
+        seal(site, now, &domain, base).map(Some)
     }
 }
 
@@ -51,7 +51,7 @@ sql_function! {
         let domain = site.domain(now, type_oid)?;
         let base = typeio::receive(message, domain.base.type_oid)
             .ok_or_else(|| Error::BadMessage { wanted: typeio::type_name(type_oid) })?;
-        value::seal(&mut site.sealing, now, &domain, &domain.base.encode(base)).map(Some)
+        seal(site, now, &domain, base).map(Some)
     }
 }
 
@@ -66,9 +66,9 @@ sql_function! {
             return Ok(Some(cstring_from(&hex::encode(varlena_bytes(value)))?));
         }
         let opened = value::open_parsed(&mut site.opening, now, &stored)?;
-        let text = match opened.code {
-            TypeCode::Text => plaintext::text(opened.bytes)?,
-            _ => typeio::output(opened.base_datum()?, opened.domain.base.type_oid),
+        let text = match opened.domain.base.is_plain_text() {
+            true => plaintext::text(opened.bytes)?,
+            false => typeio::output(opened.base_datum()?, opened.domain.base.type_oid),
         };
         Ok(Some(cstring_from(text)?))
     }
@@ -88,9 +88,9 @@ sql_function! {
             return Ok(Some(typeio::send(opened.base_datum()?, opened.domain.base.type_oid)));
         }
         let domain = site.opening.domain(now, stored.type_ref)?;
-        match domain.base.code {
-            TypeCode::Text => Ok(Some(varlena_from(&hex::encode(bytes))?)),
-            _ => Ok(Some(varlena_from(bytes)?)),
+        match domain.base.is_plain_text() {
+            true => Ok(Some(varlena_from(&hex::encode(bytes))?)),
+            false => Ok(Some(varlena_from(bytes)?)),
         }
     }
 }
@@ -218,20 +218,28 @@ impl OutputSite {
 /// as text write such a value back through a cast and not through the input function; sealed again, it would be lost to
 /// everybody who reads it.
 fn seal_or_adopt(site: &mut InputSite, now: Now, domain: &Domain, base: Datum) -> Result<Datum, Error> {
-    let plaintext = domain.base.encode(base);
     match domain.base.code {
-        TypeCode::Text => {
-            if let Some(stored) = hex::decode_typed(&plaintext) {
+        TypeCode::Text if domain.base.is_plain_text() => {
+            let plaintext = varlena_bytes(base);
+            if let Some(stored) = hex::decode_typed(plaintext) {
                 return adopt(now, domain.type_oid, &stored);
             }
         }
-        TypeCode::Bytea
-            if plaintext.first() == Some(&FORMAT_TYPED) && TypedValue::parse(&plaintext).is_ok() =>
-        {
-            return adopt(now, domain.type_oid, &plaintext);
+        TypeCode::Bytea => {
+            let plaintext = varlena_bytes(base);
+            if plaintext.first() == Some(&FORMAT_TYPED) && TypedValue::parse(plaintext).is_ok() {
+                return adopt(now, domain.type_oid, plaintext);
+            }
         }
         _ => (),
     }
+    seal(site, now, domain, base)
+}
+
+/// Seals a base value, made to fit the base type's modifier.
+#[inline]
+fn seal(site: &mut InputSite, now: Now, domain: &Domain, base: Datum) -> Result<Datum, Error> {
+    let plaintext = domain.base.encode(domain.fit(base));
     value::seal(&mut site.sealing, now, domain, &plaintext)
 }
 

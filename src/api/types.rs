@@ -15,6 +15,7 @@ sql_function! {
         call.required_any(3, "searchable")?;
         let normalizer = call.required(4, "normalizer")?;
         call.required_any(5, "accept_leakage")?;
+        let modifier = call.datum(6).map(|_| String::from_utf8_lossy(call.bytes(6)));
         let type_oid = ddl::create(&Wish {
             name: &String::from_utf8_lossy(name),
             base: call.oid(1),
@@ -22,6 +23,7 @@ sql_function! {
             searchable: call.bool(3),
             normalizer: super::search::parse_normalizer(normalizer)?,
             accept_leakage: call.bool(5),
+            modifier: modifier.as_deref(),
         })?;
         Ok(Some(Datum::from(type_oid)))
     }

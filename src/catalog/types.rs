@@ -26,6 +26,8 @@ pub struct TypeRow {
     pub uuid: [u8; 16],
     pub type_oid: Oid,
     pub base: Oid,
+    /// PostgreSQL's type modifier of the base, -1 for none.
+    pub base_modifier: i32,
     pub key_name: String,
     pub normalizer: Normalizer,
     /// The index key that all tokens of the type are made with; `None` if it is not searchable.
@@ -39,9 +41,10 @@ impl TypeRow {
             uuid: row.uuid(2)?,
             type_oid: row.oid(3),
             base: row.oid(4),
-            key_name: row.text(5)?,
-            normalizer: row.text(6)?.parse().ok()?,
-            index_key_id: KeyId::new(row.int4(7)),
+            base_modifier: row.int4(5),
+            key_name: row.text(6)?,
+            normalizer: row.text(7)?.parse().ok()?,
+            index_key_id: KeyId::new(row.int4(8)),
         })
     }
 }
@@ -75,6 +78,7 @@ pub struct NewType<'a> {
     pub type_ref: TypeRef,
     pub type_oid: Oid,
     pub base: Oid,
+    pub base_modifier: i32,
     pub key_name: &'a str,
     pub normalizer: Normalizer,
     pub index_key_id: Option<KeyId>,
@@ -83,12 +87,13 @@ pub struct NewType<'a> {
 
 pub fn insert(new: NewType<'_>) -> Result<(), Error> {
     sql::execute(
-        "insert into encrypt.types (type_ref, type_oid, base, key_name, normalizer, index_key_id, created_by)
-         values ($1, $2, $3, $4, $5, $6, $7::name)",
+        "insert into encrypt.types (type_ref, type_oid, base, base_modifier, key_name, normalizer, index_key_id, created_by)
+         values ($1, $2, $3, $4, $5, $6, $7, $8::name)",
         &[
             new.type_ref.get().into(),
             new.type_oid.into(),
             new.base.into(),
+            new.base_modifier.into(),
             new.key_name.into(),
             new.normalizer.as_str().into(),
             new.index_key_id.map(KeyId::get).into(),

@@ -37,9 +37,11 @@ impl Error {
             Self::BadTypeName { .. } => ERRCODE_INVALID_NAME,
             Self::NoTypePrivilege { .. } => ERRCODE_INSUFFICIENT_PRIVILEGE,
             Self::TypeExists { .. } => ERRCODE_DUPLICATE_OBJECT,
-            Self::BaseNotSupported { .. } | Self::NotSearchableBase { .. } | Self::NotSearchable => {
-                ERRCODE_FEATURE_NOT_SUPPORTED
-            }
+            Self::BaseNotSupported { .. }
+            | Self::PaddedBase
+            | Self::NotSearchableBase { .. }
+            | Self::NotSearchable => ERRCODE_FEATURE_NOT_SUPPORTED,
+            Self::NoModifier { .. } => ERRCODE_SYNTAX_ERROR,
             Self::TypeInUse { .. } | Self::DataWouldBeLost { .. } => ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
             Self::IndexKeyInUse { .. } | Self::TypeImmutable { .. } => {
                 ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE

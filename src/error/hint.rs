@@ -63,8 +63,11 @@ impl Error {
                 "Use name or schema.name, with at most 40 bytes in the name.".into()
             }
             Self::BaseNotSupported { .. } => {
-                "Bases are text, bytea, integer, bigint, numeric, date, timestamptz, uuid, jsonb and boolean.".into()
+                "Bases are text, varchar, bytea, smallint, integer, bigint, numeric, real, double precision, date, time, timestamp, \
+                 timestamptz, interval, uuid, jsonb and boolean."
+                    .into()
             }
+            Self::PaddedBase => "Use base => 'varchar' with modifier => the length.".into(),
             Self::LowEntropy { .. } => {
                 "Leave it unsearchable, or pass accept_leakage => true if that may be known.".into()
             }

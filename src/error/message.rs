@@ -131,6 +131,13 @@ impl Error {
             Self::BaseNotSupported { type_name } => {
                 format!("type {type_name} can't be the base of an encrypted type")
             }
+            Self::PaddedBase => {
+                "type character can't be the base of an encrypted type: whether its trailing spaces count depends on what \
+                 a value is compared with"
+                    .into()
+            }
+            // PostgreSQL's own words.
+            Self::NoModifier { type_name } => format!("type modifier is not allowed for type \"{type_name}\""),
             Self::NotSearchableBase { type_name, why } => {
                 format!("an encrypted type over {type_name} can't be searchable: {why}")
             }

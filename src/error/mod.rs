@@ -200,6 +200,10 @@ pub enum Error {
     BaseNotSupported {
         type_name: String,
     },
+    PaddedBase,
+    NoModifier {
+        type_name: String,
+    },
     NotSearchableBase {
         type_name: String,
         why: &'static str,

@@ -8,6 +8,7 @@
 //! | [`identity`] | running statements as somebody else |
 //! | [`inval`] | when did something that we cached change? when did a transaction end? |
 //! | [`lock`] | locks on things that are no relations |
+//! | [`modifier`] | what does a type modifier mean, and what does it make of a value? |
 //! | [`proc`] | what does the catalog say about a function? |
 //! | [`relation`] | how large a table is, and which file it is in |
 //! | [`scan`] | how are our own tables read without SQL, snapshots of old statements, or privileges of the caller? |
@@ -41,6 +42,7 @@ pub mod encoding;
 pub mod identity;
 pub mod inval;
 pub mod lock;
+pub mod modifier;
 pub mod proc;
 pub mod relation;
 pub mod scan;

@@ -76,10 +76,7 @@ impl Sorting for PlaintextOrder {
     type Error = Error;
 
     fn key_type(&self) -> Oid {
-        match self.domain.base.code {
-            TypeCode::Int => pg_sys::INT8OID,
-            _ => self.domain.base.type_oid,
-        }
+        widest(self.domain.base.code).unwrap_or(self.domain.base.type_oid)
     }
 
     fn is_same(&self, a: Datum, b: Datum) -> Result<bool, Error> {
@@ -176,8 +173,17 @@ fn comparable(site: &mut Comparing, a: Side, b: Side) -> Result<(Oid, Datum, Dat
     Ok((type_oid, a, b))
 }
 
-/// A side in the form that is compared: integers of any width as bigint, text as its type's normalizer leaves it, and
-/// otherwise the base type.
+/// The type that numbers of every width are compared as; `None` for what is no integer and no floating-point number.
+fn widest(code: TypeCode) -> Option<Oid> {
+    match code {
+        TypeCode::Int => Some(pg_sys::INT8OID),
+        TypeCode::Float => Some(pg_sys::FLOAT8OID),
+        _ => None,
+    }
+}
+
+/// A side in the form that is compared: integers and floating-point numbers in the widest type, text as its type's
+/// normalizer leaves it, and otherwise the base type.
 fn comparable_side(
     site: &mut Opening,
     now: Now,
@@ -187,14 +193,16 @@ fn comparable_side(
     let (domain, value) = match (side, plain) {
         (Side::Typed(value), _) => {
             let opened = open(site, now, value)?;
-            if opened.code == TypeCode::Int {
-                return Ok((pg_sys::INT8OID, opened.as_bigint()?));
+            if let Some(widest) = widest(opened.code) {
+                return Ok((widest, value::eight_bytes(opened.bytes)?));
             }
             (opened.domain, opened.base_datum()?)
         }
         (Side::Plain(value), Some((domain, codec))) => {
-            if codec.code == TypeCode::Int && domain.base.code == TypeCode::Int {
-                return Ok((pg_sys::INT8OID, value::bigint(&codec.encode(value))?));
+            if let Some(widest) = widest(domain.base.code)
+                && codec.code == domain.base.code
+            {
+                return Ok((widest, value::eight_bytes(&codec.encode(value))?));
             }
             (domain, value::as_base(&domain, &codec, value)?)
         }

@@ -3,12 +3,13 @@
 use crate::catalog::types::{self, TypeRow};
 use crate::error::Error;
 use crate::keyring::Now;
+use crate::pg::modifier::Fitting;
 use crate::pg::{proc, typeio};
 use crate::plaintext::Codec;
 use pg_encrypt_core::key::KeyId;
 use pg_encrypt_core::normalize::Normalizer;
 use pg_encrypt_core::typed::TypeRef;
-use pgrx::pg_sys::Oid;
+use pgrx::pg_sys::{self, Datum, Oid};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io::Write;
@@ -20,6 +21,8 @@ pub struct Domain {
     pub type_oid: Oid,
     /// How the base type's values become bytes.
     pub base: Codec,
+    /// What the base type's modifier does to values that are stored. Not to those that are compared with.
+    fitting: Option<Fitting>,
     pub normalizer: Normalizer,
     /// The index key of its tokens; `None` if the type is not searchable.
     pub index_key: Option<KeyId>,
@@ -39,7 +42,8 @@ impl Domain {
         Ok(Self {
             type_ref: row.type_ref,
             type_oid: row.type_oid,
-            base: Codec::of(row.base)?,
+            base: Codec::of(plain_base(row.base))?,
+            fitting: Fitting::of(row.base, row.base_modifier),
             normalizer: row.normalizer,
             index_key: row.index_key_id,
             context: uuid_text(row.uuid),
@@ -60,9 +64,32 @@ impl Domain {
         &self.key_name[..usize::from(self.key_name_len)]
     }
 
+    /// A base value as a column of the base type with its modifier would store it.
+    #[inline]
+    pub fn fit(&self, value: Datum) -> Datum {
+        match &self.fitting {
+            None => value,
+            Some(fitting) => fitting.apply(value),
+        }
+    }
+
+    /// Whether every base value is stored as it is.
+    #[inline]
+    pub fn fits_all(&self) -> bool {
+        self.fitting.is_none()
+    }
+
     #[inline]
     pub fn is_searchable(&self) -> bool {
         self.index_key.is_some()
+    }
+}
+
+/// The type that values of a base type are handled as: functions and operators for varchar are those for text.
+pub fn plain_base(base: Oid) -> Oid {
+    match base {
+        pg_sys::VARCHAROID => pg_sys::TEXTOID,
+        other => other,
     }
 }
 

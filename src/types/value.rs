@@ -131,11 +131,6 @@ impl Opening {
 }
 
 impl Opened {
-    /// An integer of any width as bigint.
-    pub fn as_bigint(&self) -> Result<Datum, Error> {
-        bigint(self.bytes)
-    }
-
     /// The base type's datum.
     pub fn base_datum(&self) -> Result<Datum, Error> {
         match self.code {
@@ -212,8 +207,8 @@ pub fn as_base(domain: &Domain, codec: &Codec, value: Datum) -> Result<Datum, Er
     }
 }
 
-/// A bigint from the bytes that integers of every width are encrypted as.
-pub fn bigint(bytes: &[u8]) -> Result<Datum, Error> {
+/// A bigint or double precision from the bytes that integers and floating-point numbers of every width are encrypted as.
+pub fn eight_bytes(bytes: &[u8]) -> Result<Datum, Error> {
     let bytes: [u8; 8] = bytes.try_into().map_err(|_| Error::AuthenticationFailed)?;
     Ok(i64::from_be_bytes(bytes).into())
 }
@@ -254,8 +249,19 @@ fn equal_form<'a>(domain: &Domain, plaintext: &'a [u8]) -> Result<Cow<'a, [u8]>,
         }
         // 1.5 and 1.50 are equal and print differently.
         TypeCode::Numeric => Ok(Cow::Borrowed(without_trailing_zeros(plaintext))),
+        TypeCode::Float => Ok(Cow::Owned(equal_float(plaintext)?.to_be_bytes().to_vec())),
         _ => Ok(Cow::Borrowed(plaintext)),
     }
+}
+
+/// Zero has two signs and NaN many forms; PostgreSQL calls them equal.
+fn equal_float(plaintext: &[u8]) -> Result<f64, Error> {
+    let bytes: [u8; 8] = plaintext.try_into().map_err(|_| Error::AuthenticationFailed)?;
+    Ok(match f64::from_be_bytes(bytes) {
+        0.0 => 0.0,
+        number if number.is_nan() => f64::from_bits(0x7ff8_0000_0000_0000),
+        number => number,
+    })
 }
 
 fn into_bytes(text: Cow<'_, str>) -> Cow<'_, [u8]> {

@@ -3,15 +3,15 @@
 //! The statements are the templates beside this file. Names in them come from the catalog or from a parsed, checked
 //! name, and go through one quoting type; nothing else of the caller's gets into the text.
 
+mod bases;
 mod names;
 
 use crate::catalog::types::{self, NewType};
 use crate::error::Error;
 use crate::keyring;
 use crate::pg::{acl, settings, sql, typeio};
-use crate::plaintext::Codec;
+use bases::Base;
 use names::{Names, TypeName};
-use pg_encrypt_core::envelope::TypeCode;
 use pg_encrypt_core::key::KeyId;
 use pg_encrypt_core::normalize::Normalizer;
 use pg_encrypt_core::random::os_random;
@@ -46,6 +46,8 @@ pub struct Wish<'a> {
     pub searchable: bool,
     pub normalizer: Normalizer,
     pub accept_leakage: bool,
+    /// The base type's modifier, as between parentheses.
+    pub modifier: Option<&'a str>,
 }
 
 /// Makes a type and enters it into the registry. Returns its OID.
@@ -60,7 +62,7 @@ pub fn create(wish: &Wish<'_>) -> Result<Oid, Error> {
 }
 
 fn create_under_pinned_path(wish: &Wish<'_>, caller_schema: Option<&str>) -> Result<Oid, Error> {
-    check(wish)?;
+    let base = bases::check(wish)?;
     let index_key = index_key(wish)?;
     let name = TypeName::parse(wish.name, caller_schema)?;
     let creator = acl::outer_user();
@@ -75,9 +77,9 @@ fn create_under_pinned_path(wish: &Wish<'_>, caller_schema: Option<&str>) -> Res
             name: name.qualified(),
         });
     }
-    create_objects(&name, wish.base, wish.searchable, wish.normalizer)?;
+    create_objects(&name, base, wish.searchable, wish.normalizer)?;
     let type_oid = name.type_oid()?;
-    register(type_oid, wish.base, wish.key_name, wish.normalizer, index_key)?;
+    register(type_oid, base, wish.key_name, wish.normalizer, index_key)?;
     Ok(type_oid)
 }
 
@@ -85,7 +87,7 @@ fn create_under_pinned_path(wish: &Wish<'_>, caller_schema: Option<&str>) -> Res
 pub fn create_builtin(name: &str, base: Oid, searchable: bool) -> Result<(), Error> {
     let name = TypeName::in_our_schema(name)?;
     settings::with(&PINNED, || {
-        create_objects(&name, base, searchable, Normalizer::Exact)
+        create_objects(&name, Base::new(base), searchable, Normalizer::Exact)
     })
 }
 
@@ -99,7 +101,8 @@ pub fn register_builtins(key_name: &str) -> Result<(), Error> {
     for (name, index_key) in [("encrypted_text", None), ("searchable_text", Some(index_key))] {
         let type_oid = TypeName::in_our_schema(name)?.type_oid()?;
         if types::by_oid(type_oid)?.is_none() {
-            register(type_oid, pg_sys::TEXTOID, key_name, Normalizer::Exact, index_key)?;
+            let base = Base::new(pg_sys::TEXTOID);
+            register(type_oid, base, key_name, Normalizer::Exact, index_key)?;
         }
     }
     Ok(())
@@ -123,34 +126,6 @@ pub fn drop(type_oid: Oid) -> Result<(), Error> {
     types::delete(type_oid)
 }
 
-fn check(wish: &Wish<'_>) -> Result<(), Error> {
-    let type_name = || typeio::type_name(wish.base);
-    if typeio::base_type(wish.base) != wish.base || sources(wish.base).is_none() {
-        return Err(Error::BaseNotSupported {
-            type_name: type_name(),
-        });
-    }
-    let code = Codec::of(wish.base)?.code;
-    if wish.normalizer != Normalizer::Exact && code != TypeCode::Text {
-        return Err(Error::NormalizerNeedsText);
-    }
-    if wish.searchable && code == TypeCode::Jsonb {
-        let why = "equal documents can differ in how their numbers are written";
-        return Err(Error::NotSearchableBase {
-            type_name: type_name(),
-            why,
-        });
-    }
-    // How often each token occurs is visible. With two, or a few thousand, possible values that tells which is which.
-    let few_values = matches!(code, TypeCode::Bool | TypeCode::Date);
-    match wish.searchable && few_values && !wish.accept_leakage {
-        true => Err(Error::LowEntropy {
-            type_name: type_name(),
-        }),
-        false => Ok(()),
-    }
-}
-
 /// Also proves that the key exists.
 fn index_key(wish: &Wish<'_>) -> Result<Option<KeyId>, Error> {
     let key = keyring::active_index_key(wish.key_name)?;
@@ -159,7 +134,7 @@ fn index_key(wish: &Wish<'_>) -> Result<Option<KeyId>, Error> {
 
 fn register(
     type_oid: Oid,
-    base: Oid,
+    base: Base,
     key_name: &str,
     normalizer: Normalizer,
     index_key_id: Option<KeyId>,
@@ -168,7 +143,8 @@ fn register(
     types::insert(NewType {
         type_ref: unused_type_ref()?,
         type_oid,
-        base,
+        base: base.declared,
+        base_modifier: base.modifier,
         key_name,
         normalizer,
         index_key_id,
@@ -189,33 +165,6 @@ fn unused_type_ref() -> Result<TypeRef, Error> {
     Err(Error::KeyIdsExhausted)
 }
 
-/// Types that PostgreSQL assigns to a base type, other than the base type itself; `None` if it is no base type of ours.
-fn sources(base: Oid) -> Option<&'static [&'static str]> {
-    Some(match base {
-        pg_sys::TEXTOID => &["character varying", "character"],
-        pg_sys::INT4OID => &["smallint", "bigint", "numeric"],
-        pg_sys::INT8OID => &["smallint", "integer", "numeric"],
-        pg_sys::NUMERICOID => &["smallint", "integer", "bigint", "real", "double precision"],
-        pg_sys::DATEOID => &["timestamp without time zone", "timestamp with time zone"],
-        pg_sys::TIMESTAMPTZOID => &["date", "timestamp without time zone"],
-        pg_sys::JSONBOID => &["json"],
-        pg_sys::BYTEAOID | pg_sys::UUIDOID | pg_sys::BOOLOID => &[],
-        _ => return None,
-    })
-}
-
-/// Types other than the base type that PostgreSQL compares with it directly. Only those from which every value converts
-/// without loss, or whose values have the same bytes: a date is not compared with a timestamp by token.
-fn compared(base: Oid) -> &'static [&'static str] {
-    match base {
-        pg_sys::INT4OID => &["smallint", "bigint"],
-        pg_sys::INT8OID => &["smallint", "integer"],
-        pg_sys::NUMERICOID => &["smallint", "integer", "bigint"],
-        pg_sys::TIMESTAMPTZOID => &["date", "timestamp without time zone"],
-        _ => &[],
-    }
-}
-
 /// Functions of the templates for plain types, of which a type has one per plain type.
 const PLAIN_FUNCTIONS: [&str; 9] = [
     "eq_plain",
@@ -229,9 +178,14 @@ const PLAIN_FUNCTIONS: [&str; 9] = [
     "plain_token_cmp",
 ];
 
-fn create_objects(name: &TypeName, base: Oid, searchable: bool, normalizer: Normalizer) -> Result<(), Error> {
-    let is_text = base == pg_sys::TEXTOID;
-    let base_name = typeio::type_name(base);
+fn create_objects(
+    name: &TypeName,
+    base: Base,
+    searchable: bool,
+    normalizer: Normalizer,
+) -> Result<(), Error> {
+    let is_text = base.is_text();
+    let base_name = typeio::type_name(base.plain);
     let mut names = Names::new(name, &base_name);
     names.set("category", if is_text { "'S'" } else { "'U'" });
     names.set("collatable", if is_text { "true" } else { "false" });
@@ -247,7 +201,11 @@ fn create_objects(name: &TypeName, base: Oid, searchable: bool, normalizer: Norm
     if searchable {
         run(&names, SEARCHABLE)?;
     }
-    for (n, plain) in [&*base_name].iter().chain(compared(base)).enumerate() {
+    for (n, plain) in [&*base_name]
+        .iter()
+        .chain(bases::compared(base.plain))
+        .enumerate()
+    {
         names.set("plain", plain);
         for function in PLAIN_FUNCTIONS {
             names.set_function(function, &format!("{function}_{n}"));
@@ -260,7 +218,7 @@ fn create_objects(name: &TypeName, base: Oid, searchable: bool, normalizer: Norm
             run(&names, SEARCHABLE_PLAIN)?;
         }
     }
-    for (n, source) in sources(base).unwrap_or_default().iter().enumerate() {
+    for (n, source) in bases::sources(base.plain).unwrap_or_default().iter().enumerate() {
         names.set("source", source);
         names.set_function("from_source", &format!("from_{n}"));
         run(&names, CAST_FROM)?;
@@ -276,7 +234,7 @@ fn create_objects(name: &TypeName, base: Oid, searchable: bool, normalizer: Norm
     } else {
         "encrypted"
     };
-    let comment = pgrx::spi::quote_literal(format!("{kind} {}", typeio::type_name(base)));
+    let comment = pgrx::spi::quote_literal(format!("{kind} {}", base.name()));
     sql::execute(&format!("comment on type {} is {comment}", name.qualified()), &[])?;
     Ok(())
 }
