@@ -35,7 +35,7 @@ do $$
 declare
     base regtype;
 begin
-    foreach base in array '{varchar,bpchar,name,int2,float4,float8,timestamp,time,interval,json,xml,inet,money,"char",oid,
+    foreach base in array '{bpchar,name,json,timetz,xml,inet,money,"char",oid,
         text[],domain_over_text,pair,email_enc,encrypt.ciphertext,record,anyelement,void,unknown}'::regtype[]
     loop
         begin
@@ -47,7 +47,7 @@ begin
     end loop;
 end
 $$;
-select encrypt.create_type('x', 'varchar', key => 'types_create');
+select encrypt.create_type('x', 'character', key => 'types_create');
 
 -- Normalizers: for text only, by name.
 select encrypt.create_type('folded_enc', key => 'types_create', searchable => true, normalizer => 'casefold');
@@ -96,7 +96,7 @@ select encrypt.create_type('types_create.x', key => 'types_create');
 select encrypt.drop_type('types_create.note_enc');
 reset role;
 \set VERBOSITY default
-grant execute on function encrypt.create_type(text, regtype, text, boolean, text, boolean) to regress_types_create;
+grant execute on function encrypt.create_type(text, regtype, text, boolean, text, boolean, text) to regress_types_create;
 set role regress_types_create;
 select encrypt.create_type('types_create.x', key => 'types_create');
 reset role;
@@ -178,5 +178,5 @@ drop extension pg_encrypt;
 drop schema types_create cascade;
 drop schema types_create_2;
 select count(*) from encrypt.types where key_name = 'types_create';
-revoke execute on function encrypt.create_type(text, regtype, text, boolean, text, boolean) from regress_types_create;
+revoke execute on function encrypt.create_type(text, regtype, text, boolean, text, boolean, text) from regress_types_create;
 drop role regress_types_create;

@@ -113,6 +113,7 @@ select encrypt.create_type('x', 'varchar', 'types_modifiers', modifier => '0');
 select encrypt.create_type('x', 'varchar', 'types_modifiers', modifier => '5,6');
 select encrypt.create_type('x', 'interval', 'types_modifiers', searchable => true);
 select encrypt.create_type('x', 'smallint', 'types_modifiers', searchable => true);
+\set VERBOSITY sqlstate
 update encrypt.types set base_modifier = -1 where type_oid = 'money_enc'::regtype;
 set client_min_messages = error;
 drop schema types_modifiers cascade;
