@@ -75,6 +75,26 @@ comment on column encrypt.migration_relations.migration_id is 'migration';
 comment on column encrypt.migration_relations.plain is 'table with plaintext';
 comment on column encrypt.migration_relations.encrypted is 'its encrypted counterpart';
 
+-- Objects of a table whose names belong to the schema, so that they can't have the same name while both tables exist.
+-- Cutover exchanges the names. CHECK constraints, policies and triggers have names of their table: those need none.
+create table encrypt.migration_objects (
+    migration_id integer not null,
+    kind         text collate "C" not null
+                     check (kind in ('index', 'constraint', 'sequence', 'statistics', 'partition')),
+    plain        oid not null,
+    encrypted    oid not null,
+    -- What it is called for the application, before and after.
+    name         name not null,
+    constraint migration_objects_pkey primary key (migration_id, kind, plain)
+);
+comment on table encrypt.migration_objects is 'indexes, sequences and statistics that exist twice during a migration';
+comment on column encrypt.migration_objects.migration_id is 'migration';
+comment on column encrypt.migration_objects.kind is
+    'index (also of a constraint), constraint, sequence (of an identity column), statistics, partition';
+comment on column encrypt.migration_objects.plain is 'object of the plaintext table';
+comment on column encrypt.migration_objects.encrypted is 'its counterpart';
+comment on column encrypt.migration_objects.name is 'name that it has before and after';
+
 -- Statements that keep the shadow in step, one per table, event and level; the trigger functions run them.
 create table encrypt.sync_statements (
     relation     regclass not null,
@@ -93,9 +113,11 @@ comment on column encrypt.sync_statements.migration_id is 'migration';
 comment on column encrypt.sync_statements.statements is 'SQL, in the order it is run';
 
 -- Everyone may see which tables migrate and how far they are; only the functions below change it.
-grant select on encrypt.migrations, encrypt.migration_columns, encrypt.migration_relations to public;
+grant select on encrypt.migrations, encrypt.migration_columns, encrypt.migration_relations, encrypt.migration_objects
+    to public;
 
--- A dump carries a migration with its tables and triggers. Its jobs are of this server's files and start anew.
+-- A dump carries a migration with its tables and triggers. Its jobs are of this server's files and start anew;
+-- migration_objects holds OIDs, which mean nothing elsewhere: cutover finds the pairs by name then.
 select pg_catalog.pg_extension_config_dump('encrypt.migrations', '');
 select pg_catalog.pg_extension_config_dump('encrypt.migrations_migration_id_seq', '');
 select pg_catalog.pg_extension_config_dump('encrypt.migration_columns', '');

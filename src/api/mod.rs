@@ -12,6 +12,7 @@
 //! | [`type_io`] | input, output and casts of encrypted types |
 //! | [`type_operators`] | their operators, comparators and hashes |
 //! | [`configuration`] | facts for `check_configuration` |
+//! | [`statements`] | statements that run with a user's rights |
 //! | [`guards`] | triggers on our own tables |
 
 mod ciphertext;
@@ -21,6 +22,7 @@ mod guards;
 mod jobs;
 mod keys;
 mod search;
+mod statements;
 mod type_io;
 mod type_operators;
 mod types;

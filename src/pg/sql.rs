@@ -1,6 +1,7 @@
 //! Fixed statements through SPI, one connection each, so that nothing piles up.
 
 use pgrx::datum::DatumWithOid;
+use pgrx::pg_sys;
 use pgrx::spi::{Spi, SpiError, SpiHeapTupleData};
 
 pub type Argument<'a> = DatumWithOid<'a>;
@@ -9,13 +10,24 @@ pub type Argument<'a> = DatumWithOid<'a>;
 /// transaction id before it runs a statement that may write, and on a standby that is an internal error.
 pub fn prevent_if_read_only() {
     // SAFETY: raises or returns; the name is copied into the message.
-    unsafe { pgrx::pg_sys::PreventCommandIfReadOnly(c"a function that changes data".as_ptr()) }
+    unsafe { pg_sys::PreventCommandIfReadOnly(c"a function that changes data".as_ptr()) }
 }
 
 /// Runs a statement that changes something; the number of rows it touched.
 pub fn execute(statement: &str, arguments: &[Argument<'_>]) -> Result<usize, SpiError> {
     prevent_if_read_only();
     Spi::connect_mut(|client| Ok(client.update(statement, None, arguments)?.len()))
+}
+
+/// Runs one or more statements whose text is in the database's encoding, as names from the catalog are: that need not be
+/// UTF-8.
+pub fn execute_text(statement: &[u8]) -> Result<(), SpiError> {
+    prevent_if_read_only();
+    let text: Vec<u8> = statement.iter().copied().chain([0]).collect();
+    Spi::connect_mut(|_| {
+        // SAFETY: SPI is connected, the text is terminated; not read-only, no limit of rows.
+        Spi::check_status(unsafe { pg_sys::SPI_execute(text.as_ptr().cast(), false, 0) }).map(|_| ())
+    })
 }
 
 /// Runs a statement that is part of a change and reads every row that it returns. It sees what our transaction and,

@@ -1,0 +1,230 @@
+-- Migration, planning: start_migration puts the parts together.
+
+create function encrypt._check_options(options jsonb) returns void
+    language plpgsql stable parallel unsafe set search_path = pg_catalog, pg_temp as
+$$
+declare
+    o record;
+    allowed constant jsonb := '{"strategy": ["shadow"], "expose": ["type"], "checks": ["keep", "drop"], "indexes": ["drop"],
+                                "publications": ["accept"]}';
+begin
+    if jsonb_typeof(options) is distinct from 'object' then
+        raise exception using errcode = 'invalid_parameter_value', message = 'options of a migration are a JSON object';
+    end if;
+    for o in select key, value from jsonb_each_text(options) loop
+        if o.key not in ('strategy', 'expose', 'checks', 'indexes', 'publications', 'types', 'accept_leakage', 'lock_timeout',
+                         'attempts') then
+            raise exception using errcode = 'invalid_parameter_value', message = format('unknown option "%s" of a migration', o.key),
+                hint = 'Options are types, checks, indexes, publications, accept_leakage, lock_timeout, attempts, strategy and expose.';
+        elsif allowed ? o.key and not allowed -> o.key ? o.value then
+            raise exception using
+                errcode = case when o.key in ('strategy', 'expose') then 'feature_not_supported' else 'invalid_parameter_value' end,
+                message = format('option "%s" of a migration can''t be "%s"', o.key, o.value),
+                hint = format('options => %L', jsonb_build_object(o.key, allowed -> o.key -> 0));
+        end if;
+    end loop;
+    if jsonb_typeof(coalesce(options -> 'types', '{}')) <> 'object' then
+        raise exception using errcode = 'invalid_parameter_value', message = 'option "types" is an object of columns and types';
+    end if;
+end
+$$;
+comment on function encrypt._check_options(jsonb) is 'options of start_migration are known and have values that they can have';
+
+create function encrypt._refuse_migration(target regclass, reasons text[], remedies text[]) returns void
+    language plpgsql stable parallel unsafe set search_path = pg_catalog, pg_temp as
+$$
+declare
+    statements constant text := (select string_agg(distinct r, E'\n') from unnest(remedies) as r where r is not null);
+begin
+    if cardinality(reasons) > 0 then
+        raise exception using errcode = 'feature_not_supported',
+            message = format('table %s can''t be migrated', target),
+            detail = (select string_agg(format('%s.', r), E'\n' order by r) from unnest(reasons) as r),
+            hint = coalesce(statements, '');
+    end if;
+end
+$$;
+comment on function encrypt._refuse_migration(regclass, text[], text[]) is 'raises if there is a reason';
+
+-- That the caller may do this at all, and that there is a table to do it with.
+create function encrypt._check_call(target regclass, key text) returns void
+    language plpgsql stable security definer set search_path = pg_catalog, pg_temp as
+$$
+declare
+    caller constant regrole := encrypt._outer_user();
+    class pg_class;
+begin
+    if target is null or key is null then
+        raise exception using errcode = 'null_value_not_allowed', message = 'table and key must not be null';
+    end if;
+    select c.* into class from pg_class c where c.oid = target;
+    if class.oid is null then
+        raise exception using errcode = 'undefined_table', message = format('table with OID %s does not exist', target::oid);
+    elsif class.relkind not in ('r', 'p') or class.relpersistence = 't' or class.oid < 16384
+          or class.relnamespace in ('encrypt'::regnamespace, 'pg_catalog'::regnamespace, 'information_schema'::regnamespace) then
+        raise exception using errcode = 'wrong_object_type', message = format('%s can''t be migrated', target),
+            detail = 'Ordinary and partitioned tables can, but no views, foreign and temporary tables, nor those of the system.';
+    elsif not pg_has_role(caller, class.relowner, 'usage') then
+        raise exception using errcode = 'insufficient_privilege', message = format('must be owner of table %s', target);
+    end if;
+    if not exists (select from encrypt.keys k where k.name = key) then
+        raise exception using errcode = 'undefined_object', message = format('key "%s" does not exist', key),
+            hint = format('select encrypt.create_key(%L);', key);
+    end if;
+    -- Dual write uses the key in the owner's name, and after cutover it decrypts what is written: no detour to a key.
+    if not (encrypt.has_key_privilege(key, 'encrypt', caller) and encrypt.has_key_privilege(key, 'decrypt', caller)) then
+        raise exception using errcode = 'insufficient_privilege',
+            message = format('role "%s" may not encrypt and decrypt with key "%s"', caller, key),
+            hint = format('select encrypt.grant_key(%L, %L, ''encrypt'', ''decrypt'');', key, caller);
+    end if;
+    -- Under another level the catalog would be read as it was before the locks.
+    if current_setting('transaction_isolation') <> 'read committed' then
+        raise exception using errcode = 'invalid_transaction_state', message = 'a migration starts in a transaction that is READ COMMITTED',
+            hint = 'begin isolation level read committed;';
+    end if;
+end
+$$;
+comment on function encrypt._check_call(regclass, text) is 'the caller owns the table and may use the key';
+
+-- One transaction. The counterpart is made while the table is locked against DDL only; writers wait just for the triggers.
+create function encrypt.start_migration(
+    target regclass,
+    columns text[],
+    key text default 'default',
+    search text[] default '{}',
+    options jsonb default '{}'
+) returns integer
+    language plpgsql volatile parallel unsafe security definer set search_path = pg_catalog, pg_temp as
+$$
+declare
+    wanted constant name[] := columns;
+    searched constant name[] := coalesce(search, '{}');
+    started integer;
+    made regclass;
+    reasons text[];
+    remedies text[];
+    wait interval;
+    attempts integer;
+    -- A default that is set for the session is not the table's.
+    before constant text := current_setting('default_tablespace');
+begin
+    perform encrypt._check_call(target, key);
+    perform encrypt._check_options(options);
+    wait := coalesce((options ->> 'lock_timeout')::interval, '500 ms');
+    attempts := coalesce((options ->> 'attempts')::integer, 20);
+    -- Conflicts with DDL and with itself, so that two can't start on one table; not with reading and writing.
+    perform encrypt._lock_table(target, 'share update exclusive', wait, attempts);
+    perform encrypt._check_columns(target, wanted, searched);
+
+    insert into encrypt.migrations (live, table_schema, table_name, key_name, key_columns, options, created_by)
+    select target, n.nspname, c.relname, key, coalesce(encrypt._row_key(target, wanted), '{}'), options, encrypt._outer_user()::text
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace
+    where c.oid = target
+    on conflict do nothing
+    returning migration_id into started;
+    select array_agg(r.reason), array_agg(r.remedy) into reasons, remedies
+    from (select * from encrypt._table_refusals(target, started, options)
+          union all select * from encrypt._key_refusals(target, wanted)
+          union all select * from encrypt._column_refusals(target, wanted, searched)
+          union all select * from encrypt._constraint_refusals(target, wanted, searched, options)
+          union all select * from encrypt._index_refusals(target, wanted, searched, options)
+          union all select * from encrypt._dependent_refusals(target, wanted)
+          union all select * from encrypt._make_types(started, target, wanted, key, searched, options)) as r;
+    perform encrypt._refuse_migration(target, reasons, remedies);
+
+    perform set_config('default_tablespace', '', true);
+    made := encrypt._make_tables(started, target);
+    update encrypt.migrations m set shadow = made where m.migration_id = started;
+    perform encrypt._make_indexes(started);
+    perform encrypt._make_statistics(started);
+    perform encrypt._set_replica_identity(started);
+    perform encrypt._make_policies(started);
+    perform encrypt._copy_comments(started);
+    perform encrypt._copy_privileges(started);
+    perform set_config('default_tablespace', before, true);
+    select array_agg(r.reason), array_agg(r.remedy) into reasons, remedies from encrypt._trigger_refusals(started) as r;
+    perform encrypt._refuse_migration(target, reasons, remedies);
+
+    perform encrypt._announce_migration(target);
+    perform encrypt._lock_table(target, 'share row exclusive', wait, attempts);
+    perform encrypt._install_sync(started);
+    return started;
+end
+$$;
+comment on function encrypt.start_migration(regclass, text[], text, text[], jsonb) is
+    'begins to encrypt columns of a table in use: makes its encrypted counterpart and writes to both from now on';
+
+-- What is worth knowing before the copy begins.
+create function encrypt._announce_migration(target regclass) returns void
+    language plpgsql stable security definer set search_path = pg_catalog, pg_temp as
+$$
+declare
+    found record;
+    size bigint;
+begin
+    select sum(pg_total_relation_size(t.relation)) into size from encrypt._tree(target) t;
+    raise notice 'table % has %; its encrypted counterpart will need about % more until the migration is finalized',
+        target, pg_size_pretty(size), pg_size_pretty((size * 1.3)::bigint);
+    for found in
+        select distinct p.pubname
+        from encrypt._tree(target) t
+        join pg_publication_rel r on r.prrelid = t.relation
+        join pg_publication p on p.oid = r.prpubid
+        order by 1
+    loop
+        raise notice 'publication "%" publishes %: plaintext until cutover, ciphertext afterwards', found.pubname, target;
+    end loop;
+    for found in
+        select distinct s.subname
+        from encrypt._tree(target) t
+        join pg_subscription_rel r on r.srrelid = t.relation
+        join pg_subscription s on s.oid = r.srsubid
+        order by 1
+    loop
+        raise warning 'subscription "%" fills %: disable it for the cutover, and refresh it afterwards', found.subname, target
+            using hint = format('alter subscription %I disable; ... alter subscription %I refresh publication with (copy_data = false);',
+                                found.subname, found.subname);
+    end loop;
+end
+$$;
+comment on function encrypt._announce_migration(regclass) is 'notices about disk space, publications and subscriptions';
+
+-- Undoes what start_migration made, after the triggers were removed: the encrypted tables with all that is on them, and
+-- the types that were made for them. Without CASCADE: what somebody made on them since is somebody's.
+create function encrypt._drop_shadow(migration integer) returns void
+    language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
+$$
+declare
+    made regclass;
+    type regtype;
+begin
+    -- The root is the one that is no partition of another.
+    select r.encrypted into made
+    from encrypt.migration_relations r join pg_class c on c.oid = r.encrypted and not c.relispartition
+    where r.migration_id = migration;
+    if made is not null then
+        perform encrypt._execute_as_owner(made, format('drop table %s', made));
+    end if;
+    for type in
+        select m.cipher_type from encrypt.migration_columns m
+        join pg_type t on t.oid = m.cipher_type
+        where m.migration_id = migration and m.own_type
+    loop
+        perform encrypt.drop_type(type);
+    end loop;
+    delete from encrypt.migration_objects o where o.migration_id = migration;
+    delete from encrypt.migration_relations r where r.migration_id = migration;
+    delete from encrypt.migration_columns c where c.migration_id = migration;
+    update encrypt.migrations m set shadow = null where m.migration_id = migration;
+end
+$$;
+comment on function encrypt._drop_shadow(integer) is 'drops the encrypted tables of a migration, and the types made for them';
+
+-- why: it makes base types, which run C functions of the owner's: for those to whom the owner grants it
+revoke all on function encrypt.start_migration(regclass, text[], text, text[], jsonb) from public;
+-- why: parts of start_migration and rollback_migration
+revoke all on function encrypt._check_options(jsonb) from public;
+revoke all on function encrypt._refuse_migration(regclass, text[], text[]) from public;
+revoke all on function encrypt._check_call(regclass, text) from public;
+revoke all on function encrypt._announce_migration(regclass) from public;
+revoke all on function encrypt._drop_shadow(integer) from public;
