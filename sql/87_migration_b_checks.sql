@@ -1,7 +1,7 @@
 -- Migration, planning: tables that can't be migrated, and why. All reasons are found, so that nobody has to try again for
 -- the next one. A remedy is a statement to run, where one helps.
 
-create function encrypt._table_refusals(target regclass, options jsonb) returns table (reason text, remedy text)
+create function encrypt._table_refusals(target regclass, started integer, options jsonb) returns table (reason text, remedy text)
     language sql stable parallel unsafe set search_path = pg_catalog, pg_temp
 as $$
     with tree as (
@@ -38,7 +38,7 @@ as $$
     union all
     select format('%s takes part in migration %s', r.relation, m.migration_id), format('call encrypt.rollback_migration(%s);', m.migration_id)
     from tree r
-    join encrypt.migrations m on m.ended_at is null
+    join encrypt.migrations m on m.ended_at is null and m.migration_id is distinct from started
      and (r.relation in (m.live, m.shadow)
           or exists (select from encrypt.migration_relations s
                      where s.migration_id = m.migration_id and r.relation in (s.plain, s.encrypted)))
@@ -74,7 +74,7 @@ as $$
            or exists (select from pg_publication_namespace n
                       where n.pnpubid = p.oid and n.pnnspid in (select r.relnamespace from tree r)))
 $$;
-comment on function encrypt._table_refusals(regclass, jsonb) is 'why a table can''t be migrated, whatever its columns';
+comment on function encrypt._table_refusals(regclass, integer, jsonb) is 'why a table can''t be migrated, whatever its columns';
 
 -- What identifies a row: the primary key, or the narrowest unique index that serves as one.
 create function encrypt._row_key(target regclass, columns name[]) returns name[]
@@ -182,7 +182,7 @@ $$;
 comment on function encrypt._dependent_refusals(regclass, name[]) is 'what depends on a table and could not follow it';
 
 -- why: parts of start_migration
-revoke all on function encrypt._table_refusals(regclass, jsonb) from public;
+revoke all on function encrypt._table_refusals(regclass, integer, jsonb) from public;
 revoke all on function encrypt._row_key(regclass, name[]) from public;
 revoke all on function encrypt._key_refusals(regclass, name[]) from public;
 revoke all on function encrypt._dependent_refusals(regclass, name[]) from public;

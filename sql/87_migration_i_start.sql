@@ -122,6 +122,10 @@ begin
     where c.oid = target
     on conflict do nothing
     returning migration_id into started;
+    if started is null then
+        select array_agg(r.reason), array_agg(r.remedy) into reasons, remedies from encrypt._table_refusals(target, null, options) r;
+        perform encrypt._refuse_migration(target, reasons, remedies);
+    end if;
     select array_agg(r.reason), array_agg(r.remedy) into reasons, remedies
     from (select * from encrypt._table_refusals(target, started, options)
           union all select * from encrypt._key_refusals(target, wanted)
