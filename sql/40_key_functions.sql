@@ -36,6 +36,18 @@ create function encrypt.destroy_key(key_id integer, confirm text) returns void
 comment on function encrypt.destroy_key(integer, text) is
     'wipes the material of a retired version for good; the key''s name is the confirmation';
 
+create function encrypt.mark_compromised(key_id integer) returns void
+    language c volatile parallel unsafe security definer set search_path = pg_catalog, pg_temp
+    as 'MODULE_PATHNAME', 'mark_compromised';
+comment on function encrypt.mark_compromised(integer) is
+    'notes that a version may be known to others; rotates at once if it is active, and its values are re-encrypted first';
+
+create function encrypt.rewrap_keys(new_root text default null, old_root text default null) returns integer
+    language c volatile parallel unsafe security definer set search_path = pg_catalog, pg_temp
+    as 'MODULE_PATHNAME', 'rewrap_keys';
+comment on function encrypt.rewrap_keys(text, text) is
+    'wraps every key by another root key; returns how many. null is the root key that is configured';
+
 create function encrypt.grant_key(name text, grantee regrole, variadic privileges text[]) returns void
     language c volatile parallel unsafe security definer set search_path = pg_catalog, pg_temp
     as 'MODULE_PATHNAME', 'grant_key';
@@ -54,6 +66,8 @@ revoke all on function
     encrypt.activate_key(integer),
     encrypt.retire_key(integer),
     encrypt.destroy_key(integer, text),
+    encrypt.mark_compromised(integer),
+    encrypt.rewrap_keys(text, text),
     encrypt.grant_key(text, regrole, text[]),
     encrypt.revoke_key(text, regrole, text[])
 from public;

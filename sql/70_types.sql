@@ -87,8 +87,13 @@ create function encrypt._key_id_of(value anyelement) returns integer
     language c immutable strict parallel safe as 'MODULE_PATHNAME', 'key_id_of';
 comment on function encrypt._key_id_of(anyelement) is
     'id of the key that a ciphertext or a value of an encrypted type is encrypted under';
--- why: it believes its argument's type; retire_key uses it
-revoke all on function encrypt._key_id_of(anyelement) from public;
+
+create function encrypt._reencrypt(value anyelement) returns anyelement
+    language c volatile strict parallel safe cost 40 as 'MODULE_PATHNAME', 'reencrypt_value';
+comment on function encrypt._reencrypt(anyelement) is
+    'a value of an encrypted type under the active version of its key, with the token it had; unchanged if it is there already';
+-- why: both stay with PUBLIC. Jobs call them as the owners of tables; one tells what encrypt.key_id tells, the other
+-- needs the privileges that encrypt.reencrypt_column needs
 
 create function encrypt.search_value(value text) returns text
     language sql immutable strict parallel safe return value;

@@ -24,6 +24,7 @@ create table encrypt.jobs (
     created_by      name not null,
     ended_at        timestamptz,
     last_error      text,
+    awaits          text[],
     constraint jobs_ended check ((state in ('finished', 'failed', 'cancelled')) = (ended_at is not null))
 );
 -- Of two jobs for one purpose, each would do the other's work.
@@ -45,7 +46,9 @@ comment on column encrypt.jobs.counts is 'sums over all finished rounds; what is
 comment on column encrypt.jobs.created_at is 'when it was started';
 comment on column encrypt.jobs.created_by is 'role that started it';
 comment on column encrypt.jobs.ended_at is 'when it was finished, failed or cancelled';
-comment on column encrypt.jobs.last_error is 'why it failed, or why its last batch did';
+comment on column encrypt.jobs.last_error is 'why it failed, or why its last batch did; or what it waits for';
+comment on column encrypt.jobs.awaits is
+    'transactions that may have used a key before it was rotated, and have not ended; null: not looked yet';
 
 create table encrypt.job_tasks (
     job_id    integer not null,

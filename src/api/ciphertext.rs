@@ -2,10 +2,9 @@
 
 use crate::error::Error;
 use crate::hex;
-use crate::pg::datum::{cstring_bytes, cstring_from, message_bytes, varlena_from, varlena_head};
+use crate::pg::datum::{cstring_bytes, cstring_from, message_bytes, varlena_from};
 use crate::sql_function;
-use pg_encrypt_core::envelope::{Envelope, FormatError, HEADER_LEN};
-use pg_encrypt_core::typed::{Head, MAX_PREFIX_LEN};
+use pg_encrypt_core::envelope::{Envelope, FormatError};
 
 sql_function! {
     /// Reads bytea's hex form and checks that it is an envelope.
@@ -45,20 +44,6 @@ sql_function! {
     fn key_id(call) {
         let envelope = Envelope::parse(call.bytes(0))?;
         Ok(Some(envelope.header().key_id.get().into()))
-    }
-}
-
-sql_function! {
-    /// As `key_id`, for values of encrypted types as well.
-    fn key_id_of(call) {
-        let Some(value) = call.datum(0) else { return Ok(None) };
-        let head = varlena_head(value, MAX_PREFIX_LEN + HEADER_LEN);
-        let prefix = Head::parse(head).map_or(0, |head| head.prefix_len());
-        let key_id = head
-            .get(prefix + 2..)
-            .and_then(<[u8]>::first_chunk)
-            .map(|bytes| i32::from_be_bytes(*bytes));
-        Ok(key_id.map(Into::into))
     }
 }
 

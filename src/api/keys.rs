@@ -50,14 +50,19 @@ sql_function! {
         let name = key_name(call.required(0, "name")?)?;
         let purpose = purpose(call.required(1, "purpose")?)?;
         keys::lock_name(&name)?;
-        let versions = versions(&name, purpose)?;
-        let root = root::open()?;
-        if let Some(active) = versions.iter().find(|row| row.state == KeyState::Active) {
-            keys::set_state(active.key_id, KeyState::Active, KeyState::Rotating)?;
+        Ok(Some(rotate(&name, purpose)?.get().into()))
+    }
+}
+
+sql_function! {
+    /// In the same transaction as the rotation, so that no value is encrypted under a version that is known to be lost.
+    fn mark_compromised(call) {
+        let row = locked(call.required_int4(0, "key_id")?)?;
+        keys::mark_compromised(row.key_id)?;
+        if row.state == KeyState::Active {
+            rotate(&row.name, row.purpose)?;
         }
-        let newest = versions.iter().map(|row| row.version).max().unwrap_or(0);
-        let key_id = add_version(&*root, &name, purpose, newest + 1, None, None)?;
-        Ok(Some(key_id.get().into()))
+        Ok(Some(Datum::from(0usize)))
     }
 }
 
@@ -96,8 +101,15 @@ sql_function! {
             return Err(Error::NeedsReadCommitted);
         }
         prove_unused(&row)?;
-        if let Some(place) = encrypted_data::column_with_key(row.key_id)? {
-            return Err(Error::KeyInUse { key_id: row.key_id.get(), place });
+        let uses = encrypted_data::uses_of(row.key_id)?;
+        if !uses.is_empty() {
+            return Err(Error::KeyInUse {
+                key_id: row.key_id.get(),
+                name: row.name,
+                purpose: row.purpose,
+                moved_by_job: uses.iter().all(|used| used.is_moved_by_job),
+                uses: uses.into_iter().map(|used| (used.place, used.values)).collect(),
+            });
         }
         // What the wait could have let happen: the state is compared again by the update.
         keys::set_state(row.key_id, KeyState::Rotating, KeyState::Retired)?;
@@ -143,6 +155,17 @@ fn prove_unused(row: &KeyRow) -> Result<(), Error> {
         Some(gid) => Err(Error::PreparedTransaction { key_id, gid }),
         None => Ok(()),
     }
+}
+
+/// Makes a new version active and the one before it rotating. The key's lock is held.
+fn rotate(name: &str, purpose: Purpose) -> Result<KeyId, Error> {
+    let versions = versions(name, purpose)?;
+    let root = root::open()?;
+    if let Some(active) = versions.iter().find(|row| row.state == KeyState::Active) {
+        keys::set_state(active.key_id, KeyState::Active, KeyState::Rotating)?;
+    }
+    let newest = versions.iter().map(|row| row.version).max().unwrap_or(0);
+    add_version(&*root, name, purpose, newest + 1, None, None)
 }
 
 /// Makes a key, wraps it, stores it as the active version.

@@ -4,8 +4,10 @@
 //! |---|---|
 //! | [`ciphertext`] | input and output of type `encrypt.ciphertext`, `key_id`, `is_ciphertext` |
 //! | [`values`] | `encrypt_column`, `encrypt_deterministic`, `decrypt_column` and kin, `reencrypt_column` |
-//! | [`search`] | `blind_index`, `blind_index_all` |
-//! | [`keys`] | `create_key` to `destroy_key` |
+//! | [`search`] | `blind_index`, `blind_index_all`, tokens of encrypted values |
+//! | [`columns`] | references to columns; key ids and re-encryption of values of any encrypted type |
+//! | [`keys`] | `create_key` to `destroy_key`, `mark_compromised` |
+//! | [`rewrap`] | `rewrap_keys` |
 //! | [`grants`] | `grant_key`, `revoke_key`, `has_key_privilege` |
 //! | [`jobs`] | `run_job`, `start_workers` |
 //! | [`types`] | `create_type`, `drop_type`, ANALYZE |
@@ -16,11 +18,13 @@
 //! | [`guards`] | triggers on our own tables |
 
 mod ciphertext;
+mod columns;
 mod configuration;
 mod grants;
 mod guards;
 mod jobs;
 mod keys;
+mod rewrap;
 mod search;
 mod statements;
 mod type_io;

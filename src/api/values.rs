@@ -4,6 +4,7 @@ use crate::catalog::grants::Privilege;
 use crate::error::{self, Error};
 use crate::guc;
 use crate::keyring;
+use crate::keyring::reseal::{Binding, ResealSite, reseal};
 use crate::keyring::values::{self, OpenSite, SealSite};
 use crate::pg::call::Call;
 use crate::pg::datum::{new_varlena, varlena_from};
@@ -12,7 +13,7 @@ use crate::pg::{encoding, typeio, wait};
 use crate::plaintext::{self, Codec};
 use crate::sql_function;
 use pg_encrypt_core::compress::compress;
-use pg_encrypt_core::envelope::{Envelope, Format, OVERHEAD, SIV_OVERHEAD, TypeCode};
+use pg_encrypt_core::envelope::{Envelope, OVERHEAD, SIV_OVERHEAD, TypeCode};
 use pgrx::pg_sys::{Datum, Oid};
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -95,37 +96,16 @@ sql_function! {
     fn reencrypt_column(call) {
         let Some(value) = call.datum(0) else { return Ok(None) };
         let envelope = Envelope::parse(call.bytes(0))?;
-        let header = envelope.header();
         let context = utf8(call.required(2, "context")?, "context")?;
         let row_id = utf8(call.required(3, "row_id")?, "row_id")?;
-        let site = call.site::<ReencryptSite>();
-
-        let to = match call.datum(1) {
-            Some(_) => Cow::Borrowed(call.bytes(1)),
-            None => Cow::Owned(keyring::name_of(header.key_id)?.into_bytes()),
+        // Within a key no plaintext comes out. To another key it would, for whoever may decrypt with that.
+        let (to, now) = match call.datum(1) {
+            Some(_) => (Cow::Borrowed(call.bytes(1)), keyring::now()),
+            None => (Cow::Owned(keyring::name_of(envelope.header().key_id)?.into_bytes()), keyring::now_moving()),
         };
-        let privilege = match header.format {
-            Format::Xaes => Privilege::Encrypt,
-            Format::Siv => Privilege::Deterministic,
-        };
-        let target = values::sealing(&mut site.seal, keyring::now(), &to, context.as_bytes(), privilege)?;
-        if values::key_id(target) == header.key_id {
-            return Ok(Some(value));
-        }
-
-        let source = values::opening(&mut site.open, keyring::now(), header.key_id, context.as_bytes())?;
-        let mut opened = zeroize::Zeroizing::new(vec![0; envelope.plaintext_len()]);
-        values::open(source, &envelope, row_id.as_bytes(), &mut opened)?;
-        // Resolved again: opening may have made the keyring forget what it had before.
-        let target = values::sealing(&mut site.seal, keyring::now(), &to, context.as_bytes(), privilege)?;
-        let (datum, out) = new_varlena(call.bytes(0).len())?;
-        match header.format {
-            Format::Xaes => {
-                values::seal(target, header.type_code, header.compressed, row_id.as_bytes(), &opened, out)?
-            }
-            Format::Siv => values::seal_deterministic(target, header.type_code, row_id.as_bytes(), &opened, out)?,
-        }
-        Ok(Some(datum))
+        let bound = Binding { context: context.as_bytes(), row_id: row_id.as_bytes() };
+        let moved = reseal(call.site::<ResealSite>(), now, &envelope, &[], &to, bound)?;
+        Ok(Some(moved.unwrap_or(value)))
     }
 }
 
@@ -148,15 +128,8 @@ struct DecryptAsSite {
     open: OpenSite,
 }
 
-#[derive(Default)]
-struct ReencryptSite {
-    open: OpenSite,
-    seal: SealSite,
-}
-
 impl Site for EncryptAnySite {}
 impl Site for DecryptAsSite {}
-impl Site for ReencryptSite {}
 
 fn encrypt_any(call: &Call<'_>, mode: Mode) -> Result<Option<Datum>, Error> {
     let Some(value) = call.datum(0) else {
@@ -258,11 +231,11 @@ fn open(call: &Call<'_>, site: &mut OpenSite, first: usize) -> Result<Option<Ope
 
 /// Contexts and row ids are UTF-8 whatever the database's encoding.
 #[inline]
-fn utf8<'a>(text: &'a [u8], argument: &'static str) -> Result<Cow<'a, str>, Error> {
+pub(super) fn utf8<'a>(text: &'a [u8], argument: &'static str) -> Result<Cow<'a, str>, Error> {
     encoding::to_utf8(text).map_err(|_| Error::NotTextArgument { argument })
 }
 
-fn is_ciphertext(type_oid: Oid) -> bool {
+pub(super) fn is_ciphertext(type_oid: Oid) -> bool {
     typeio::type_oid(crate::catalog::SCHEMA, c"ciphertext") == Some(typeio::base_type(type_oid))
 }
 

@@ -68,34 +68,34 @@ pub fn find() -> Result<EncryptedData, Error> {
     })
 }
 
-/// A column with a value under a key, described as PostgreSQL describes objects; `None` if no column that can be seen
-/// from here has one. Values within arrays and composites, and in other databases, can't.
+/// A column with values under a key.
+pub struct Use {
+    /// As PostgreSQL describes objects.
+    pub place: String,
+    pub values: i64,
+    /// Whether a job moves them to the active version.
+    pub is_moved_by_job: bool,
+}
+
+/// Every column that can be seen from here and holds values under a key, or tokens of registered columns, with exact
+/// counts. Values within arrays and composites, and in other databases, can't be seen.
 ///
 /// Reads every column of type `encrypt.ciphertext` and of the encrypted types, which takes as long as that takes; only
 /// the first bytes of a value are read.
-pub fn column_with_key(key_id: KeyId) -> Result<Option<String>, Error> {
-    let columns = sql::query(
-        "select pg_catalog.format('select exists (select from only %I.%I where encrypt._key_id_of(%I) = $1)',
-                                  n.nspname, c.relname, a.attname),
-                pg_catalog.pg_describe_object('pg_catalog.pg_class'::pg_catalog.regclass, c.oid, a.attnum)
-         from pg_catalog.pg_attribute a
-         join pg_catalog.pg_class c on c.oid = a.attrelid
-         join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-         join pg_catalog.pg_type t on t.oid = a.atttypid
-         where c.relkind in ('r', 'm') and a.attnum > 0 and not a.attisdropped
-           and (c.relpersistence <> 't' or c.relnamespace = pg_catalog.pg_my_temp_schema())
-           and (t.oid = 'encrypt.ciphertext'::pg_catalog.regtype
-                or t.typanalyze = 'encrypt._typanalyze'::pg_catalog.regproc)
-         order by c.oid, a.attnum",
-        &[],
-        |row| Ok((row.get::<String>(1)?, row.get::<String>(2)?)),
+pub fn uses_of(key_id: KeyId) -> Result<Vec<Use>, Error> {
+    let found = sql::query(
+        "select place, \"values\", is_moved_by_job from encrypt._uses_of_key($1)",
+        &[key_id.get().into()],
+        |row| Ok((row.get::<String>(1)?, row.get::<i64>(2)?, row.get::<bool>(3)?)),
     )?;
-    for (probe, place) in columns {
-        if holds(&probe.unwrap_or_default(), key_id.get().into())? {
-            return Ok(place);
-        }
-    }
-    Ok(None)
+    Ok(found
+        .into_iter()
+        .map(|(place, values, is_moved_by_job)| Use {
+            place: place.unwrap_or_default(),
+            values: values.unwrap_or(0),
+            is_moved_by_job: is_moved_by_job.unwrap_or(false),
+        })
+        .collect())
 }
 
 /// Whether dropping one of these extensions would drop ours: it is ours, or ours requires it.

@@ -183,6 +183,44 @@ pub fn set_state(key_id: KeyId, from: KeyState, to: KeyState) -> Result<(), Erro
     }
 }
 
+/// Notes that a version's material may be known to others; the first time counts.
+pub fn mark_compromised(key_id: KeyId) -> Result<(), Error> {
+    sql::execute(
+        "update encrypt.keys set compromised_at = pg_catalog.now()
+         where key_id operator(pg_catalog.=) $1 and compromised_at is null",
+        &[key_id.get().into()],
+    )?;
+    Ok(())
+}
+
+/// Every version that has material, as committed now whatever the transaction's snapshot shows.
+pub fn all_wrapped() -> Result<Vec<KeyRow>, Error> {
+    let found = rows(&BY_ID, &[], KeyRow::read)?;
+    Ok(found
+        .into_iter()
+        .flatten()
+        .filter(|row| row.wrapped.is_some())
+        .collect())
+}
+
+/// Stores a version's material as another root key wrapped it.
+pub fn set_wrapped(row: &KeyRow, wrapped: Vec<u8>, root_id: &str) -> Result<(), Error> {
+    let changed = sql::execute(
+        "update encrypt.keys set wrapped_key = $3, root_id = $4
+         where key_id operator(pg_catalog.=) $1 and root_id operator(pg_catalog.=) $2 and destroyed_at is null",
+        &[
+            row.key_id.get().into(),
+            row.root_id.as_str().into(),
+            wrapped.into(),
+            root_id.into(),
+        ],
+    )?;
+    match changed {
+        1 => Ok(()),
+        _ => Err(Error::KeyChanged),
+    }
+}
+
 /// Wipes the material of a retired version.
 pub fn destroy(key_id: KeyId) -> Result<(), Error> {
     let changed = sql::execute(

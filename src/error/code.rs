@@ -76,13 +76,16 @@ impl Error {
             Self::KeyBusy { .. } => ERRCODE_LOCK_NOT_AVAILABLE,
             Self::KeyChanged => ERRCODE_T_R_SERIALIZATION_FAILURE,
             Self::KeyCorrupt { .. } => ERRCODE_DATA_CORRUPTED,
-            Self::NoPrivilege { .. } => ERRCODE_INSUFFICIENT_PRIVILEGE,
+            Self::NoPrivilege { .. } | Self::LocationNeedsSuperuser => ERRCODE_INSUFFICIENT_PRIVILEGE,
+            Self::BadColumnReference => ERRCODE_INVALID_NAME,
+            Self::NoSuchColumn { .. } => ERRCODE_UNDEFINED_COLUMN,
             Self::KeyIdsExhausted => ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
             Self::Root(_)
             | Self::CreateRoot(_)
             | Self::RootParameters(_)
             | Self::RootMissing { .. }
             | Self::WrongRoot { .. }
+            | Self::OtherRoot { .. }
             | Self::DataDirectoryUnknown => ERRCODE_IO_ERROR,
             Self::Random(_) => ERRCODE_SYSTEM_ERROR,
             Self::OutOfSecretMemory => ERRCODE_OUT_OF_MEMORY,

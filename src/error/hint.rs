@@ -1,6 +1,7 @@
 //! What to do about it.
 
 use super::Error;
+use pg_encrypt_core::key::Purpose;
 use pg_encrypt_core::lifecycle::KeyState;
 
 impl Error {
@@ -40,8 +41,15 @@ impl Error {
                 "Use the functions of schema encrypt to change keys.".into()
             }
             Self::KeyUndeletable => "Use encrypt.retire_key and encrypt.destroy_key.".into(),
-            Self::KeyInUse { .. } => {
-                "Re-encrypt them first: update ... set column = encrypt.reencrypt_column(column).".into()
+            Self::KeyInUse { name, purpose, moved_by_job, .. } => match (purpose, moved_by_job) {
+                (Purpose::Column, true) => format!("Run: select encrypt.start_reencryption({});", literal(name)),
+                (Purpose::Column, false) => {
+                    "Re-encrypt them first: update ... set column = encrypt.reencrypt_column(column).".into()
+                }
+                (Purpose::Index, _) => format!("Run: select encrypt.start_reindexing({});", literal(name)),
+            },
+            Self::OtherRoot { .. } => {
+                "Name where that root key is: select encrypt.rewrap_keys(old_root => 'file:/...');".into()
             }
             Self::OlderTransaction { pid, .. } => {
                 format!("Wait until it ends, or run: select pg_terminate_backend({pid});")

@@ -1,6 +1,7 @@
 //! What went wrong: in PostgreSQL's style, with names and ids, never with values, contexts or key material.
 
 use super::Error;
+use pg_encrypt_core::key::Purpose;
 
 impl Error {
     pub(super) fn message(&self) -> String {
@@ -88,9 +89,38 @@ impl Error {
                 format!("key with id {key_id} can't change its identity, material or history")
             }
             Self::KeyUndeletable => "keys can't be deleted".into(),
-            Self::KeyInUse { key_id, place } => {
-                format!("key with id {key_id} can't be retired: {place} holds values under it")
+            Self::KeyInUse {
+                key_id,
+                purpose,
+                uses,
+                ..
+            } => {
+                let what = match purpose {
+                    Purpose::Column => "value",
+                    Purpose::Index => "token",
+                };
+                let count: i64 = uses.iter().map(|(_, count)| count).sum();
+                let plural = if count == 1 { "" } else { "s" };
+                let holders = match uses.as_slice() {
+                    [(place, _)] => format!("{place} holds"),
+                    several => format!("{} columns hold", several.len()),
+                };
+                format!("key with id {key_id} can't be retired: {holders} {count} {what}{plural} under it")
             }
+            Self::BadColumnReference => {
+                "invalid column reference: not table.column or schema.table.column".into()
+            }
+            Self::NoSuchColumn { relation, column } => {
+                format!("column \"{column}\" of table \"{relation}\" does not exist")
+            }
+            Self::OtherRoot {
+                key_id,
+                wrapped_by,
+                given,
+            } => {
+                format!("key with id {key_id} is wrapped by root key {wrapped_by}, not by root key {given}")
+            }
+            Self::LocationNeedsSuperuser => "only superusers may name the location of a root key".into(),
             Self::OlderTransaction { key_id, pid } => format!(
                 "key with id {key_id} can't be retired: a transaction of process {pid} is older than its rotation"
             ),

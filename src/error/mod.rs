@@ -11,10 +11,12 @@
 //! decryption fails the message is the same whatever the cause, so that it tells an attacker nothing.
 
 use crate::pg::call::{NullArgument, TooLarge};
+use crate::pg::column::BadReference;
 use crate::pg::scan::NoSuchTable;
 use crate::pg::typeio::Refused;
 use pg_encrypt_core::compress::CompressionError;
 use pg_encrypt_core::envelope::{AuthenticationFailed, FormatError, SealError};
+use pg_encrypt_core::key::Purpose;
 use pg_encrypt_core::lifecycle::KeyState;
 use pg_encrypt_core::normalize::NormalizeError;
 use pg_encrypt_core::random::RandomError;
@@ -146,7 +148,12 @@ pub enum Error {
     KeyUndeletable,
     KeyInUse {
         key_id: i32,
-        place: String,
+        name: String,
+        purpose: Purpose,
+        /// Columns, as PostgreSQL describes objects, and how many values each holds.
+        uses: Vec<(String, i64)>,
+        /// Whether a job moves all of them to the active version.
+        moved_by_job: bool,
     },
     OlderTransaction {
         key_id: i32,
@@ -165,6 +172,13 @@ pub enum Error {
         role: String,
     },
     KeyIdsExhausted,
+
+    // Columns
+    BadColumnReference,
+    NoSuchColumn {
+        relation: String,
+        column: String,
+    },
 
     // Encrypted types
     Typed(TypedError),
@@ -241,6 +255,12 @@ pub enum Error {
         wrapped_by: String,
         configured: String,
     },
+    OtherRoot {
+        key_id: i32,
+        wrapped_by: String,
+        given: String,
+    },
+    LocationNeedsSuperuser,
     DataDirectoryUnknown,
 
     // The machine
@@ -290,6 +310,13 @@ impl Error {
                         .collect::<Vec<_>>()
                         .join("\n"),
                 )
+            }
+            Self::KeyInUse { uses, .. } if uses.len() > 1 => {
+                let lines: Vec<String> = uses
+                    .iter()
+                    .map(|(place, values)| format!("{place}: {values}"))
+                    .collect();
+                Some(lines.join("\n"))
             }
             _ => None,
         }
@@ -350,6 +377,15 @@ impl From<TooLarge> for Error {
 impl From<NullArgument> for Error {
     fn from(NullArgument(argument): NullArgument) -> Self {
         Self::Null { argument }
+    }
+}
+
+impl From<BadReference> for Error {
+    fn from(bad: BadReference) -> Self {
+        match bad {
+            BadReference::Syntax => Self::BadColumnReference,
+            BadReference::NoSuchColumn { relation, column } => Self::NoSuchColumn { relation, column },
+        }
     }
 }
 

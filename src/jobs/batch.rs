@@ -2,7 +2,7 @@
 
 use crate::catalog::jobs::{self, Chunk, Job};
 use crate::error::{Error, Failure};
-use crate::keyring::deputy::Deputy;
+use crate::keyring::deputy::{Deputy, Scope};
 use crate::pg::transaction::in_subtransaction;
 use crate::pg::{acl, identity, lock, relation, sql};
 use pgrx::pg_sys::{BlockIdData, ItemPointerData};
@@ -113,15 +113,15 @@ impl Range {
     fn execute(&self, job: &Job, chunk: &Chunk, statement: &str) -> Result<Vec<i64>, Failure> {
         in_subtransaction(|| {
             let owner = acl::owner_of_relation(chunk.relation).ok_or(Error::KeyChanged)?;
-            let settings: &[_] = match job.kind.as_str() {
-                "reencrypt" | "reindex" => &[LOCK_TIMEOUT, NO_TRIGGERS],
-                _ => &[LOCK_TIMEOUT],
+            let (settings, scope): (&[_], _) = match job.kind.as_str() {
+                "reencrypt" | "reindex" => (&[LOCK_TIMEOUT, NO_TRIGGERS], Scope::Moving),
+                _ => (&[LOCK_TIMEOUT], Scope::Everything),
             };
             identity::as_owner(owner, settings, || {
                 let _deputy = chunk
                     .key_name
                     .as_ref()
-                    .map(|key_name| Deputy::appoint(key_name.as_bytes(), owner));
+                    .map(|key_name| Deputy::appoint(key_name.as_bytes(), owner, scope));
                 self.run(statement)
             })
         })

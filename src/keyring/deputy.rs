@@ -5,9 +5,11 @@
 //! serves anybody else.
 //!
 //! **Who gains by it.** Statements that run under a deputy are made by the extension, from catalog names. The code of
-//! others that they can reach (checks, index expressions, domains) belongs to the owner of the table that the key
-//! protects, who before the end of a migration can read the plaintext itself, and it runs as that owner. A function of
-//! another role that it calls runs as that role, for whom there is no deputy.
+//! others that they can reach (checks, index expressions, triggers that are always enabled) belongs to the owner of the
+//! table, and runs as that owner. In a migration that owner can read the plaintext itself until it ends. In a rotation it
+//! can't, and must not learn to: there a deputy only moves values and makes tokens of them ([`Scope::Moving`]), and
+//! functions that show plaintext know nothing of it. A function of another role that such code calls runs as that role,
+//! for whom there is no deputy.
 
 use crate::pg::acl;
 use pgrx::pg_sys::Oid;
@@ -17,6 +19,16 @@ use std::cell::RefCell;
 struct Appointment {
     key_name: Vec<u8>,
     role: Oid,
+    scope: Scope,
+}
+
+/// What a deputy may do with its key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Everything that can be granted.
+    Everything,
+    /// Values from one version of the key to another, and their tokens. No plaintext comes out, and none goes in.
+    Moving,
 }
 
 #[derive(Default)]
@@ -36,10 +48,11 @@ pub struct Deputy(());
 
 impl Deputy {
     /// Appoints `role` to use the key named `key_name`.
-    pub fn appoint(key_name: &[u8], role: Oid) -> Self {
+    pub fn appoint(key_name: &[u8], role: Oid, scope: Scope) -> Self {
         let appointment = Appointment {
             key_name: key_name.to_vec(),
             role,
+            scope,
         };
         APPOINTMENTS.with_borrow_mut(|appointments| {
             let known = &mut appointments.known;
@@ -61,14 +74,19 @@ impl Drop for Deputy {
     }
 }
 
-/// The number under which the current role asks: its own, or that of its deputy.
+/// The number under which the current role asks in a function of some scope: its own, or that of its deputy.
 #[inline]
-pub(super) fn asking_role() -> Oid {
+pub(super) fn asking_role(scope: Scope) -> Oid {
     let role = acl::current_user();
     APPOINTMENTS.with_borrow(|appointments| match appointments.alive.last() {
         None => role,
         Some(number) => match appointments.known.get(*number) {
-            Some(appointment) if appointment.role == role => number_of(*number),
+            Some(appointment)
+                if appointment.role == role
+                    && (appointment.scope == Scope::Everything || scope == Scope::Moving) =>
+            {
+                number_of(*number)
+            }
             _ => role,
         },
     })

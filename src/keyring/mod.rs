@@ -18,6 +18,7 @@
 mod data_keys;
 pub mod deputy;
 mod privileges;
+pub mod reseal;
 mod resolve;
 pub mod root;
 pub mod tokens;
@@ -79,15 +80,34 @@ pub struct Now {
 /// keyring forget.
 #[inline]
 pub fn now() -> Now {
+    now_as(deputy::Scope::Everything)
+}
+
+/// As [`now`], in functions that show no plaintext: deputies that may only move values ask in them too.
+#[inline]
+pub fn now_moving() -> Now {
+    now_as(deputy::Scope::Moving)
+}
+
+#[inline]
+fn now_as(scope: deputy::Scope) -> Now {
     let generation = inval::generation();
     let transaction = inval::transaction();
     Now {
         generation: with(|keyring| keyring.enter(generation, transaction)),
-        role: deputy::asking_role(),
+        role: deputy::asking_role(scope),
     }
 }
 
 impl Now {
+    /// The circumstances after something that may have made the keyring forget, for the same role.
+    pub fn again(self) -> Self {
+        Self {
+            role: self.role,
+            ..now()
+        }
+    }
+
     /// The role whose privileges count.
     pub fn role(self) -> Oid {
         self.role

@@ -11,7 +11,22 @@ use pg_encrypt_providers::{
 
 /// Opens the configured root key. The caller drops it as soon as it has wrapped or unwrapped what it wanted.
 pub fn open() -> Result<Box<dyn RootKeyProvider>, Error> {
-    let location = location()?;
+    open_location(&location()?)
+}
+
+/// Opens the root key at a location that is not, or not yet, the configured one.
+pub fn open_at(location: &str) -> Result<Box<dyn RootKeyProvider>, Error> {
+    open_location(&location.parse()?)
+}
+
+/// As [`open_at`], to wrap keys that were under another root key. What a passphrase needs is made if it is not there.
+pub fn open_new_at(location: &str) -> Result<Box<dyn RootKeyProvider>, Error> {
+    let location = location.parse()?;
+    make_parameters(&location)?;
+    open_location(&location)
+}
+
+fn open_location(location: &RootLocation) -> Result<Box<dyn RootKeyProvider>, Error> {
     let parameters = match location.needs_parameters() {
         true => root_parameters::stored()?
             .map(|text| text.parse::<PassphraseParameters>())
@@ -23,13 +38,18 @@ pub fn open() -> Result<Box<dyn RootKeyProvider>, Error> {
         .map_err(|error| failed(error, Error::Root))
 }
 
+fn make_parameters(location: &RootLocation) -> Result<(), Error> {
+    if location.needs_parameters() && root_parameters::stored()?.is_none() {
+        root_parameters::store(&PassphraseParameters::generate()?.to_string())?;
+    }
+    Ok(())
+}
+
 /// Opens the configured root key for a first key. Where nothing is configured, nothing is there and no key needs it,
 /// a root key file is made in the data directory, and the user is told what that is worth.
 pub fn open_or_create() -> Result<Box<dyn RootKeyProvider>, Error> {
     if guc::root_key().is_some() {
-        if location()?.needs_parameters() && root_parameters::stored()?.is_none() {
-            root_parameters::store(&PassphraseParameters::generate()?.to_string())?;
-        }
+        make_parameters(&location()?)?;
         return open();
     }
     let path = server::data_directory()

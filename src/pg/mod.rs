@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`call`] | how does SQL call a Rust function, read its arguments, return a value? |
 //! | [`site`] | what may a call remember for the next call from the same place in the same plan? |
+//! | [`column`] | which column does a reference mean, and how is it written? |
 //! | [`identity`] | running statements as somebody else |
 //! | [`inval`] | when did something that we cached change? when did a transaction end? |
 //! | [`lock`] | locks on things that are no relations |
@@ -36,6 +37,7 @@ pub mod array;
 pub mod background;
 #[macro_use]
 pub mod call;
+pub mod column;
 pub mod compare;
 pub mod datum;
 pub mod encoding;

@@ -1,0 +1,204 @@
+-- Where values live: one list for rotation, counts and the proofs of retire_key.
+
+-- Every column that stores encrypted values itself: of tables, leaf partitions and materialized views. Ciphertext columns
+-- that nobody registered are in it, without key and context.
+create function encrypt._value_columns(
+    out relation regclass,
+    out relkind "char",
+    out "column" name,
+    -- The column as PostgreSQL describes objects.
+    out place text,
+    out kind text,
+    out key_name text,
+    out context text,
+    out row_id_column name,
+    out index_column name,
+    out normalizer text,
+    out bits integer,
+    -- A column that is computed from others follows them, and can't be written.
+    out generated boolean
+) returns setof record
+    language sql stable security definer set search_path = pg_catalog, pg_temp as
+$$
+    with recursive holds (type_oid, kind, key_name) as (
+        select t.oid, case when t.oid = 'encrypt.ciphertext'::regtype then 'ciphertext' else 'type' end, e.key_name
+        from pg_type t
+        left join encrypt.types e on e.type_oid = t.oid
+        where t.oid = 'encrypt.ciphertext'::regtype or t.typanalyze = 'encrypt._typanalyze'::regproc
+        union all
+        select t.oid, holds.kind, holds.key_name from holds join pg_type t on t.typbasetype = holds.type_oid
+    ), tree (uuid, root, relation, depth) as (
+        select c.uuid, encrypt._table_of(c.value_column)::oid, encrypt._table_of(c.value_column)::oid, 0
+        from encrypt.columns c
+        union all
+        select tree.uuid, tree.root, i.inhrelid, tree.depth + 1 from tree join pg_inherits i on i.inhparent = tree.relation
+    ), registered as (
+        -- Columns of a partition have their parent's names, not its numbers. The nearest registration counts: a table may
+        -- have been attached with one of its own.
+        select distinct on (tree.relation, v.attname)
+               tree.relation, v.attname, c.key_name, coalesce(c.context, c.uuid::text) as context, c.normalizer, c.bits,
+               r.attname as row_id_column, x.attname as index_column
+        from tree
+        join encrypt.columns c on c.uuid = tree.uuid
+        join pg_attribute v on v.attrelid = tree.root and v.attnum = encrypt._number_of(c.value_column)
+        left join pg_attribute r on r.attrelid = tree.root and r.attnum = encrypt._number_of(c.row_id_column)
+        left join pg_attribute x on x.attrelid = tree.root and x.attnum = encrypt._number_of(c.index_column)
+        order by tree.relation, v.attname, tree.depth
+    )
+    select c.oid::regclass, c.relkind, a.attname,
+           pg_describe_object('pg_class'::regclass, c.oid, a.attnum), holds.kind,
+           coalesce(holds.key_name, r.key_name), r.context, r.row_id_column, r.index_column, r.normalizer, r.bits,
+           a.attgenerated <> ''
+    from pg_class c
+    join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+    join holds on holds.type_oid = a.atttypid
+    left join registered r on r.relation = c.oid and r.attname = a.attname and holds.kind = 'ciphertext'
+    -- Temporary tables of other sessions can't be read, and end with them.
+    where c.relkind in ('r', 'm') and (c.relpersistence <> 't' or c.relnamespace = pg_my_temp_schema())
+    order by c.oid, a.attnum
+$$;
+comment on function encrypt._value_columns() is
+    'every column that stores encrypted values: key, context and tokens where they are known';
+
+-- An index on encrypt.key_id(column) serves only what is written the same way. Without one _key_id_of is cheaper: it reads
+-- the first bytes of a value that is stored out of line.
+create function encrypt._key_id_expression(relation regclass, "column" name) returns text
+    language sql stable strict set search_path = pg_catalog, pg_temp as
+$$
+    select case when exists (
+            select from pg_index i
+            where i.indrelid = relation and i.indexprs is not null and i.indisvalid and i.indpred is null
+              and pg_get_indexdef(i.indexrelid, 1, true) = format('encrypt.key_id(%I)', "column"))
+        then format('encrypt.key_id(%I)', "column")
+        else format('encrypt._key_id_of(%I)', "column") end
+$$;
+comment on function encrypt._key_id_expression(regclass, name) is 'SQL for the key id of a column''s value';
+
+-- row_security = off: a policy that hides rows is an error, not a smaller count.
+create function encrypt._count_by_key(relation regclass, "column" name, out key_id integer, out "values" bigint)
+    returns setof record
+    language plpgsql stable security definer set search_path = pg_catalog, pg_temp set row_security = off as
+$$
+declare
+    expression text := encrypt._key_id_expression(relation, "column");
+begin
+    if expression like 'encrypt.key\_id(%' then
+        -- Through the index, one version after the other.
+        return query execute format(
+            'select k.key_id, (select count(*) from only %s where %s = k.key_id)
+             from encrypt.keys k where k.purpose = ''column''', relation, expression);
+    else
+        return query execute format('select %2$s, count(*) from only %1$s where %3$I is not null group by 1',
+                                    relation, expression, "column");
+    end if;
+end
+$$;
+comment on function encrypt._count_by_key(regclass, name) is 'how many values of a column are under which key';
+
+create function encrypt._count_by_index_version(
+    relation regclass, "column" name, out version_byte integer, out "values" bigint
+) returns setof record
+    language plpgsql stable security definer set search_path = pg_catalog, pg_temp set row_security = off as
+$$
+begin
+    return query execute format(
+        'select get_byte(%2$I, 0), count(*) from only %1$s where octet_length(%2$I) > 0 group by 1', relation, "column");
+end
+$$;
+comment on function encrypt._count_by_index_version(regclass, name) is
+    'how many tokens of a column have which first byte, which is the version of their index key modulo 256';
+
+create function encrypt._uses_of_key(
+    key_id integer, out place text, out "values" bigint, out is_moved_by_job boolean
+) returns setof record
+    language plpgsql stable security definer set search_path = pg_catalog, pg_temp set row_security = off as
+$$
+declare
+    wanted encrypt.keys;
+    found record;
+begin
+    select * into wanted from encrypt.keys k where k.key_id = _uses_of_key.key_id;
+    if wanted.purpose = 'column' then
+        for found in select * from encrypt._value_columns() loop
+            execute format('select count(*) from only %s where %s = $1',
+                           found.relation, encrypt._key_id_expression(found.relation, found."column"))
+                into "values" using key_id;
+            if "values" > 0 then
+                place := found.place;
+                is_moved_by_job := found.key_name = wanted.name and found.relkind = 'r' and not found.generated;
+                return next;
+            end if;
+        end loop;
+    else
+        for found in
+            select * from encrypt._value_columns() v where v.index_column is not null and v.key_name = wanted.name
+        loop
+            select c."values" into "values" from encrypt._count_by_index_version(found.relation, found.index_column) c
+            where c.version_byte = wanted.version % 256;
+            if "values" > 0 then
+                place := format('column %s of table %s', found.index_column, found.relation);
+                is_moved_by_job := true;
+                return next;
+            end if;
+        end loop;
+    end if;
+end
+$$;
+comment on function encrypt._uses_of_key(integer) is 'columns with values or tokens under a version of a key, counted';
+
+create function encrypt.key_usage(
+    name text,
+    out key_id integer,
+    out purpose text,
+    out version integer,
+    out state text,
+    out relation regclass,
+    out "column" name,
+    out "values" bigint,
+    out taken_at timestamptz
+) returns setof record
+    language plpgsql stable security definer set search_path = pg_catalog, pg_temp set row_security = off as
+$$
+begin
+    if not exists (select from encrypt.keys k where k.name = key_usage.name) then
+        raise exception using errcode = 'undefined_object', message = format('key "%s" does not exist', name),
+            hint = format('Run: select encrypt.create_key(%L);', name);
+    end if;
+    -- A version without values has one row, which says so.
+    return query
+        with counted as (
+            select c.key_id, v.relation, v."column", c."values", clock_timestamp() as taken_at
+            from encrypt._value_columns() v
+            cross join lateral encrypt._count_by_key(v.relation, v."column") c
+            where c."values" > 0
+            union all
+            select k.key_id, v.relation, v.index_column, c."values", clock_timestamp()
+            from encrypt._value_columns() v
+            cross join lateral encrypt._count_by_index_version(v.relation, v.index_column) c
+            -- Of versions that share a byte, the newest.
+            join lateral (
+                select i.key_id from encrypt.keys i
+                where i.name = v.key_name and i.purpose = 'index' and i.version % 256 = c.version_byte
+                order by i.version desc limit 1) k on true
+            where v.index_column is not null and v.key_name = key_usage.name
+        )
+        select k.key_id, k.purpose, k.version, k.state, c.relation, c."column", coalesce(c."values", 0),
+               coalesce(c.taken_at, clock_timestamp())
+        from encrypt.keys k
+        left join counted c on c.key_id = k.key_id
+        where k.name = key_usage.name
+        order by k.purpose, k.version, c.relation::text, c."column";
+end
+$$;
+comment on function encrypt.key_usage(text) is
+    'how many values and registered tokens are under each version of a key, column by column, counted now';
+
+-- why: they read every table with encrypted values, whoever owns it
+revoke all on function
+    encrypt._value_columns(),
+    encrypt._key_id_expression(regclass, name),
+    encrypt._count_by_key(regclass, name),
+    encrypt._count_by_index_version(regclass, name),
+    encrypt._uses_of_key(integer),
+    encrypt.key_usage(text)
+from public;

@@ -1,0 +1,78 @@
+//! Moving a value to another key: opened under the one, sealed under the other, opened again and compared.
+
+use super::Now;
+use super::values::{self, OpenSite, SealSite};
+use crate::catalog::grants::Privilege;
+use crate::error::Error;
+use crate::pg::datum::new_varlena;
+use crate::pg::site::Site;
+use pg_encrypt_core::envelope::{Envelope, Format};
+use pgrx::pg_sys::Datum;
+use zeroize::Zeroizing;
+
+/// What a call site that moves values remembers.
+#[derive(Default)]
+pub struct ResealSite {
+    open: OpenSite,
+    seal: SealSite,
+}
+
+impl Site for ResealSite {}
+
+/// What a value is bound to, and stays bound to.
+#[derive(Clone, Copy)]
+pub struct Binding<'a> {
+    pub context: &'a [u8],
+    pub row_id: &'a [u8],
+}
+
+/// Moves a value to the active version of the key `to`, behind a copy of `prefix`: format, type, compression, context
+/// and row stay. `None` if it is there already.
+///
+/// The result is opened before it replaces what was read: a value that memory or processor spoilt on the way would be
+/// found out when its old key is gone.
+pub fn reseal(
+    site: &mut ResealSite,
+    at: Now,
+    envelope: &Envelope<'_>,
+    prefix: &[u8],
+    to: &[u8],
+    bound: Binding<'_>,
+) -> Result<Option<Datum>, Error> {
+    let header = envelope.header();
+    let privilege = match header.format {
+        Format::Xaes => Privilege::Encrypt,
+        Format::Siv => Privilege::Deterministic,
+    };
+    let target = values::sealing(&mut site.seal, at, to, bound.context, privilege)?;
+    if values::key_id(target) == header.key_id {
+        return Ok(None);
+    }
+
+    let source = values::opening(&mut site.open, at, header.key_id, bound.context)?;
+    let mut opened = Zeroizing::new(vec![0; envelope.plaintext_len()]);
+    values::open(source, envelope, bound.row_id, &mut opened)?;
+    // Resolved again: opening may have made the keyring forget what it had before.
+    let target = values::sealing(&mut site.seal, at.again(), to, bound.context, privilege)?;
+    let (datum, out) = new_varlena(prefix.len() + header.format.overhead() + opened.len())?;
+    let (front, sealed) = out.split_at_mut(prefix.len());
+    front.copy_from_slice(prefix);
+    match header.format {
+        Format::Xaes => values::seal(
+            target,
+            header.type_code,
+            header.compressed,
+            bound.row_id,
+            &opened,
+            sealed,
+        )?,
+        Format::Siv => values::seal_deterministic(target, header.type_code, bound.row_id, &opened, sealed)?,
+    }
+
+    let mut again = Zeroizing::new(vec![0; opened.len()]);
+    values::open(target, &Envelope::parse(sealed)?, bound.row_id, &mut again)?;
+    match *again == *opened {
+        true => Ok(Some(datum)),
+        false => Err(Error::AuthenticationFailed),
+    }
+}
