@@ -18,6 +18,8 @@ create table encrypt.migrations (
     created_at   timestamptz not null default now(),
     created_by   name not null,
     cut_over_at  timestamptz,
+    -- From here on, no plaintext of the table was written to this server's WAL.
+    clean_from   pg_lsn,
     ended_at     timestamptz,
     last_error   text,
     constraint migrations_ended check ((phase in ('finalized', 'rolled_back')) = (ended_at is not null))
@@ -41,6 +43,7 @@ comment on column encrypt.migrations.verification is 'result of the last complet
 comment on column encrypt.migrations.created_at is 'when it was started';
 comment on column encrypt.migrations.created_by is 'role that started it';
 comment on column encrypt.migrations.cut_over_at is 'when the tables were exchanged';
+comment on column encrypt.migrations.clean_from is 'WAL position of finalize_migration: what comes later has no plaintext';
 comment on column encrypt.migrations.ended_at is 'when it was finalized or rolled back';
 comment on column encrypt.migrations.last_error is 'why the last step did not succeed';
 

@@ -1,0 +1,220 @@
+-- Foreign keys of the table and to it. The shadow has all of them too, made and validated while nobody waits, so that
+-- cutover only changes names.
+--
+-- While a table is the shadow, the triggers of its foreign keys are disabled. That a referenced row exists follows from
+-- the live table's own keys, whose rows the shadow has. Enabled, they would do harm: a cascade would reach the
+-- shadow twice, by its own key and through dual write; and a key that is checked before dual write has deleted the
+-- shadow's row would refuse what the live table permits (with d as (delete from child ...) delete from parent ...).
+
+-- The keys that count: not the copies that PostgreSQL makes per partition of the referenced table, nor those between
+-- the root of a tree and its leaves.
+create function encrypt._key_pairs(
+    migration integer,
+    out live oid,
+    out shadow oid,
+    -- Where the shadow's key is or belongs, and what it references.
+    out relation regclass,
+    out referenced regclass,
+    out partitioned boolean
+) returns setof record
+    language sql stable security definer set search_path = pg_catalog, pg_temp as
+$$
+    with pairs as materialized (select * from encrypt._migration_pairs(migration)),
+    keys as materialized (
+        select o.oid, o.conrelid, o.confrelid, c.relkind = 'p' as partitioned, o.conparentid, o.conname,
+               json_build_array(
+                   (select array_agg(a.attname order by k.n) from unnest(o.conkey) with ordinality as k (num, n)
+                    join pg_attribute a on a.attrelid = o.conrelid and a.attnum = k.num),
+                   (select array_agg(a.attname order by k.n) from unnest(o.confkey) with ordinality as k (num, n)
+                    join pg_attribute a on a.attrelid = o.confrelid and a.attnum = k.num),
+                   (select array_agg(a.attname order by k.n) from unnest(o.confdelsetcols) with ordinality as k (num, n)
+                    join pg_attribute a on a.attrelid = o.conrelid and a.attnum = k.num),
+                   o.confdeltype, o.confupdtype, o.confmatchtype, o.condeferrable, o.condeferred,
+                   to_jsonb(o) -> 'conperiod')::text as signature
+        from pg_constraint o
+        join pg_class c on c.oid = o.conrelid
+        left join pg_constraint above on above.oid = o.conparentid
+        where o.contype = 'f'
+          and (above.oid is null or (above.conrelid <> o.conrelid and c.relkind <> 'p'))
+    ),
+    numbered as materialized (
+        select k.*, row_number() over (partition by k.conrelid, k.confrelid, k.signature order by k.conname) as nth
+        from keys k
+    )
+    select l.oid, s.oid, coalesce(a.shadow, l.conrelid)::regclass, coalesce(b.shadow, l.confrelid)::regclass, l.partitioned
+    from numbered l
+    left join pairs a on a.live = l.conrelid
+    left join pairs b on b.live = l.confrelid
+    left join numbered s on s.conrelid = coalesce(a.shadow, l.conrelid)
+         and s.confrelid = coalesce(b.shadow, l.confrelid) and s.signature = l.signature and s.nth = l.nth
+    where a.live is not null or b.live is not null
+    order by l.partitioned, l.oid
+$$;
+comment on function encrypt._key_pairs(integer) is
+    'foreign keys of and to the live tables, each with its counterpart or null';
+
+-- A foreign key's definition with another table as the one referenced. What comes before and after that table's name is
+-- as PostgreSQL prints it.
+create function encrypt._key_definition(key oid, referenced regclass) returns text
+    language plpgsql stable set search_path = pg_catalog, pg_temp as
+$$
+declare
+    definition text := pg_get_constraintdef(key, false);
+    columns text[];
+    head text;
+    before text;
+    after text;
+begin
+    select array_agg(quote_ident(a.attname) order by k.n),
+           ') REFERENCES ' || o.confrelid::regclass::text || '('
+    into columns, head
+    from pg_constraint o
+    cross join unnest(o.conkey) with ordinality as k (num, n)
+    join pg_attribute a on a.attrelid = o.conrelid and a.attnum = k.num
+    where o.oid = key
+    group by o.confrelid;
+    foreach before in array array[
+        'FOREIGN KEY (' || array_to_string(columns, ', '),
+        'FOREIGN KEY (' || array_to_string(columns[:cardinality(columns) - 1] || ('PERIOD ' || columns[cardinality(columns)]), ', ')]
+    loop
+        if starts_with(definition, before || head) then
+            after := substr(definition, length(before || head) + 1);
+            return before || ') REFERENCES ' || referenced::text || '(' || after;
+        end if;
+    end loop;
+    raise exception using errcode = 'feature_not_supported',
+        message = format('foreign key "%s" can''t be made on the other table',
+                         (select o.conname from pg_constraint o where o.oid = key));
+end
+$$;
+comment on function encrypt._key_definition(oid, regclass) is 'definition of a foreign key with another table referenced';
+
+create function encrypt._key_tree(key oid) returns setof oid
+    language sql stable set search_path = pg_catalog, pg_temp as
+$$
+    with recursive tree (key) as (
+        select key
+        union
+        select o.oid from tree t join pg_constraint o on o.conparentid = t.key and o.contype = 'f'
+    )
+    select t.key from tree t
+$$;
+comment on function encrypt._key_tree(oid) is 'a foreign key and its copies on partitions';
+
+-- Idempotent: switches those that are not as they should be.
+create function encrypt._switch_keys(migration integer) returns void
+    language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
+$$
+declare
+    item record;
+begin
+    for item in
+        select t.tgrelid::regclass as relation, t.tgname, w.state
+        from (select p.live as key, 'enable' as state from encrypt._key_pairs(migration) p
+              union all
+              select p.shadow, 'disable' from encrypt._key_pairs(migration) p where p.shadow is not null) as w
+        cross join encrypt._key_tree(w.key) as tree (key)
+        join pg_trigger t on t.tgconstraint = tree.key and t.tgisinternal
+        where (t.tgenabled = 'D') <> (w.state = 'disable')
+        order by t.tgrelid, t.oid
+    loop
+        execute format('alter table %s %s trigger %I', item.relation, item.state, item.tgname);
+    end loop;
+end
+$$;
+comment on function encrypt._switch_keys(integer) is
+    'enables the triggers of the live tables'' foreign keys and disables those of the shadow''s';
+
+-- One step of what can be done before the tables are locked for exchange. False: nothing is left to do.
+create function encrypt._prepare_swap(migration integer, deadline timestamptz) returns boolean
+    language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
+$$
+declare
+    next record;
+    outside regclass;
+    inside regclass;
+    key_name name;
+begin
+    -- Keys of leaves first, valid before the root's is made: that then finds them and scans nothing.
+    select k.*, o.conname, o.conrelid, o.convalidated, s.conname as shadow_name, s.convalidated as shadow_valid,
+           c.relnamespace, r.oid as shadow_root
+    into next
+    from encrypt._key_pairs(migration) k
+    join pg_constraint o on o.oid = k.live
+    join pg_class c on c.oid = o.conrelid
+    left join pg_constraint s on s.oid = k.shadow
+    left join pg_class r on r.oid = k.relation
+    where k.shadow is null or (o.convalidated and not s.convalidated)
+    order by k.partitioned, k.shadow is null, k.live
+    limit 1;
+
+    if next.live is null then
+        return false;
+    end if;
+    if next.shadow is not null then
+        perform encrypt._limit_waits(deadline);
+        execute format('alter table %s validate constraint %I', next.relation, next.shadow_name);
+        return true;
+    end if;
+
+    -- The table outside the migration first: its writers go on to the live table and the shadow by cascades.
+    select case when p.is_inside then next.referenced else next.relation end,
+           case when p.is_inside then next.relation else next.referenced end
+    into outside, inside
+    from (select next.relation in (select m.shadow from encrypt._migration_pairs(migration) m)) as p (is_inside);
+    perform encrypt._lock_relation(outside, 'share row exclusive', deadline);
+    perform encrypt._lock_relation(inside, 'share row exclusive', deadline);
+    perform encrypt._limit_waits(deadline);
+    -- On another table it may keep its name; two on one table can't have the same.
+    key_name := case when next.relation <> next.conrelid then next.conname
+        else encrypt._free_name(next.conname, '_' || encrypt._shadow_suffix(migration), next.relnamespace) end;
+    execute format('alter table %s add constraint %I %s%s', next.relation, key_name,
+                   encrypt._key_definition(next.live, next.referenced),
+                   case when next.partitioned or not next.convalidated then '' else ' not valid' end);
+    perform encrypt._switch_keys(migration);
+    return true;
+end
+$$;
+comment on function encrypt._prepare_swap(integer, timestamptz) is
+    'makes or validates one foreign key that the shadow lacks; false if it lacks none';
+
+create function encrypt._shadow_suffix(migration integer) returns text
+    language sql stable security definer set search_path = pg_catalog, pg_temp as
+$$
+    select case when exists (select from encrypt.migration_relations r
+                             where r.migration_id = m.migration_id and r.plain = m.live)
+                then 'encrypted' else 'plaintext' end
+    from encrypt.migrations m where m.migration_id = migration
+$$;
+comment on function encrypt._shadow_suffix(integer) is 'what the shadow''s objects have after their names';
+
+-- Those on other tables; the shadow's own go with it.
+create function encrypt._drop_shadow_keys(migration integer) returns void
+    language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
+$$
+declare
+    item record;
+begin
+    for item in
+        select o.conrelid::regclass as relation, o.conname
+        from encrypt._migration_pairs(migration) p
+        join pg_constraint o on o.contype = 'f' and o.confrelid = p.shadow and o.conparentid = 0
+        where o.conrelid not in (select q.shadow from encrypt._migration_pairs(migration) q)
+          -- One that has no counterpart was not made here: dropping the table will say so.
+          and o.oid in (select k.shadow from encrypt._key_pairs(migration) k)
+        order by o.oid
+    loop
+        execute format('alter table %s drop constraint %I', item.relation, item.conname);
+    end loop;
+end
+$$;
+comment on function encrypt._drop_shadow_keys(integer) is 'drops other tables'' foreign keys to the shadow';
+
+-- why: helpers of the steps, with the rights of the extension's owner
+revoke all on function encrypt._key_pairs(integer) from public;
+revoke all on function encrypt._key_definition(oid, regclass) from public;
+revoke all on function encrypt._key_tree(oid) from public;
+revoke all on function encrypt._switch_keys(integer) from public;
+revoke all on function encrypt._prepare_swap(integer, timestamptz) from public;
+revoke all on function encrypt._shadow_suffix(integer) from public;
+revoke all on function encrypt._drop_shadow_keys(integer) from public;

@@ -1,0 +1,382 @@
+-- The exchange itself, under locks: first whether the tables still correspond, then everything that has to move. All of
+-- it reads and writes the catalog only, so its time does not depend on how many rows there are.
+
+-- What was changed on the live table since its shadow was made, and would be lost. No rows: nothing.
+create function encrypt._shadow_differences(migration integer) returns setof text
+    language sql stable security definer set search_path = pg_catalog, pg_temp as
+$$
+    with pairs as materialized (select * from encrypt._migration_pairs(migration)),
+    migrated as materialized (
+        select c.column_name, c.plain_type, c.cipher_type from encrypt.migration_columns c where c.migration_id = migration
+    ),
+    facts as materialized (
+        select a.attrelid, a.attname, m.column_name is not null as migrated,
+               case when m.column_name is null then format_type(a.atttypid, a.atttypmod)
+                    when a.atttypid = m.cipher_type or format_type(a.atttypid, a.atttypmod) = m.plain_type then ''
+                    else 'changed' end as type,
+               a.attnotnull, a.attidentity, a.attgenerated,
+               -- A default of an encrypted column is the same value, sealed.
+               case when m.column_name is null then pg_get_expr(d.adbin, d.adrelid) else (d.oid is not null)::text end
+                   as preset,
+               case when m.column_name is null then a.attcollation end as collation
+        from pg_attribute a
+        left join migrated m on m.column_name = a.attname
+        left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+        where a.attnum > 0 and not a.attisdropped
+          and (a.attrelid in (select p.live from pairs p) or a.attrelid in (select p.shadow from pairs p))
+    )
+    select format('column %I of table %s', d.name, d.live)
+    from (
+        select coalesce(l.attname, s.attname) as name, coalesce(l.live, s.live) as live,
+               (l.type, l.attnotnull, l.attidentity, l.attgenerated, l.preset, l.collation)
+                   is distinct from (s.type, s.attnotnull, s.attidentity, s.attgenerated, s.preset, s.collation) as differs
+        from (select p.live, f.* from pairs p join facts f on f.attrelid = p.live) l
+        full join (select p.live, f.* from pairs p join facts f on f.attrelid = p.shadow) s
+             on s.live = l.live and s.attname = l.attname
+    ) as d
+    where d.differs
+    union all
+    -- An index on an encrypted column may have been given up at the start; one on the encrypted table has none.
+    select format('index %s of table %s', i.live, i.relation)
+    from encrypt._index_pairs(migration) i
+    join pg_index x on x.indexrelid = i.live
+    where i.shadow is null
+      and not exists (select from pg_attribute a join migrated m on m.column_name = a.attname
+                      where a.attrelid = x.indrelid and a.attnum = any (x.indkey::int2[]))
+    union all
+    select format('constraint %I of table %s', coalesce(l.conname, s.conname), coalesce(l.live, s.live))
+    from (
+        select p.live, o.conname, o.conkey, o.conrelid, pg_get_constraintdef(o.oid) as definition
+        from pairs p join pg_constraint o on o.conrelid = p.live and o.contype = 'c'
+    ) l
+    full join (
+        select p.live, o.conname, o.conkey, o.conrelid, pg_get_constraintdef(o.oid) as definition
+        from pairs p join pg_constraint o on o.conrelid = p.shadow and o.contype = 'c'
+    ) s on s.live = l.live and s.conname = l.conname
+    -- A check of an encrypted column is written otherwise there, or was given up at the start.
+    where l.definition is distinct from s.definition
+      and not exists (select from pg_attribute a join migrated m on m.column_name = a.attname
+                      where a.attrelid = coalesce(l.conrelid, s.conrelid)
+                        and a.attnum = any (coalesce(l.conkey, s.conkey)))
+    union all
+    select format('statistics %I of table %s', o.stxname, o.stxrelid::regclass)
+    from encrypt._statistics_pairs(migration) x
+    join pg_statistic_ext o on o.oid = x.live
+    where x.shadow is null
+    union all
+    select format('foreign key %I of table %s', o.conname, o.conrelid::regclass)
+    from encrypt._key_pairs(migration) k
+    join pg_constraint o on o.oid = k.live
+    left join pg_constraint s on s.oid = k.shadow
+    where s.oid is null or (o.convalidated and not s.convalidated)
+    union all
+    select format('partition %s of table %s', i.inhrelid::regclass, i.inhparent::regclass)
+    from pg_inherits i
+    where (i.inhparent in (select p.live from pairs p) or i.inhparent in (select p.shadow from pairs p))
+      and i.inhrelid not in (select p.live from pairs p) and i.inhrelid not in (select p.shadow from pairs p)
+    union all
+    select format('partition %s, which was detached', p.live)
+    from pairs p
+    where not p.root and (not exists (select from pg_inherits i where i.inhrelid = p.live)
+                          or not exists (select from pg_inherits i where i.inhrelid = p.shadow))
+    union all
+    select format('sequence %s', q.live)
+    from encrypt._identity_pairs(migration) q
+    join pg_sequence l on l.seqrelid = q.live
+    join pg_sequence s on s.seqrelid = q.shadow
+    where (l.seqtypid, l.seqincrement, l.seqmin, l.seqmax, l.seqcycle)
+          <> (s.seqtypid, s.seqincrement, s.seqmin, s.seqmax, s.seqcycle)
+$$;
+comment on function encrypt._shadow_differences(integer) is
+    'what of the live tables has no equal on their shadows';
+
+-- Settings that correspond one to one and were changed on the live table meanwhile: made equal, nothing to refuse.
+create function encrypt._settings_statements(migration integer) returns setof text
+    language sql stable security definer set search_path = pg_catalog, pg_temp as
+$$
+    with pairs as materialized (
+        select p.live, p.shadow, l as l, s as s
+        from encrypt._migration_pairs(migration) p
+        join pg_class l on l.oid = p.live
+        join pg_class s on s.oid = p.shadow
+    ),
+    columns as materialized (
+        select p.live, p.shadow, a as l, b as s,
+               exists (select from encrypt.migration_columns m
+                       where m.migration_id = migration and m.column_name = a.attname) as migrated
+        from pairs p
+        join pg_attribute a on a.attrelid = p.live and a.attnum > 0 and not a.attisdropped
+        join pg_attribute b on b.attrelid = p.shadow and b.attname = a.attname and not b.attisdropped
+    )
+    select format('alter table %s owner to %I', p.shadow, pg_get_userbyid((p.l).relowner))
+    from pairs p where (p.l).relowner <> (p.s).relowner
+    union all
+    select format('alter table %s %s row level security', p.shadow,
+                  case when (p.l).relrowsecurity then 'enable' else 'disable' end)
+    from pairs p where (p.l).relrowsecurity <> (p.s).relrowsecurity
+    union all
+    select format('alter table %s %s row level security', p.shadow,
+                  case when (p.l).relforcerowsecurity then 'force' else 'no force' end)
+    from pairs p where (p.l).relforcerowsecurity <> (p.s).relforcerowsecurity
+    union all
+    select format('alter table %s replica identity %s', p.shadow,
+                  case (p.l).relreplident when 'f' then 'full' when 'n' then 'nothing' else 'default' end)
+    from pairs p where (p.l).relreplident <> (p.s).relreplident and (p.l).relreplident <> 'i'
+    union all
+    select format('alter table %s replica identity using index %I', i.relation_shadow, c.relname)
+    from (select x.*, p.shadow as relation_shadow from encrypt._index_pairs(migration) x
+          join pairs p on p.live = x.relation) i
+    join pg_index l on l.indexrelid = i.live and l.indisreplident
+    join pg_index s on s.indexrelid = i.shadow and not s.indisreplident
+    join pg_class c on c.oid = i.shadow
+    union all
+    select format('alter table %s cluster on %I', l.indrelid::regclass, c.relname)
+    from encrypt._index_pairs(migration) i
+    join pg_index o on o.indexrelid = i.live and o.indisclustered
+    join pg_index l on l.indexrelid = i.shadow and not l.indisclustered
+    join pg_class c on c.oid = i.shadow
+    union all
+    select format('alter table %s reset (%s)', p.shadow,
+                  (select string_agg(quote_ident(o.option_name), ', ') from pg_options_to_table((p.s).reloptions) o))
+    from pairs p where (p.s).reloptions is not null and (p.l).reloptions is distinct from (p.s).reloptions
+    union all
+    select format('alter table %s set (%s)', p.shadow,
+                  (select string_agg(format('%I = %L', o.option_name, o.option_value), ', ')
+                   from pg_options_to_table((p.l).reloptions) o))
+    from pairs p where (p.l).reloptions is not null and (p.l).reloptions is distinct from (p.s).reloptions
+    union all
+    select format('alter table %s alter column %I set statistics %s', c.shadow, (c.l).attname,
+                  coalesce((c.l).attstattarget, -1))
+    from columns c where coalesce((c.l).attstattarget, -1) <> coalesce((c.s).attstattarget, -1)
+    union all
+    select format('alter table %s alter column %I set storage %s', c.shadow, (c.l).attname,
+                  case (c.l).attstorage when 'p' then 'plain' when 'e' then 'external' when 'm' then 'main'
+                                        else 'extended' end)
+    from columns c where not c.migrated and (c.l).attstorage <> (c.s).attstorage
+    union all
+    select format('alter table %s alter column %I set compression %s', c.shadow, (c.l).attname,
+                  case (c.l).attcompression when 'p' then 'pglz' when 'l' then 'lz4' else 'default' end)
+    from columns c where not c.migrated and (c.l).attcompression <> (c.s).attcompression
+    union all
+    select format('comment on table %s is %L', p.shadow, obj_description(p.live, 'pg_class'))
+    from pairs p
+    where obj_description(p.live, 'pg_class') is distinct from obj_description(p.shadow, 'pg_class')
+    union all
+    select format('comment on column %s.%I is %L', c.shadow, (c.l).attname, col_description(c.live, (c.l).attnum))
+    from columns c
+    where col_description(c.live, (c.l).attnum) is distinct from col_description(c.shadow, (c.s).attnum)
+    union all
+    select format('comment on index %s is %L', i.shadow, obj_description(i.live, 'pg_class'))
+    from encrypt._index_pairs(migration) i
+    where obj_description(i.live, 'pg_class') is distinct from obj_description(i.shadow, 'pg_class')
+    union all
+    select format('comment on constraint %I on %s is %L', s.conname, s.conrelid::regclass,
+                  obj_description(l.oid, 'pg_constraint'))
+    from (select k.live, k.shadow from encrypt._key_pairs(migration) k
+          union all
+          select o.oid, t.oid from pairs p
+          join pg_constraint o on o.conrelid = p.live and o.contype = 'c'
+          join pg_constraint t on t.conrelid = p.shadow and t.contype = 'c' and t.conname = o.conname
+          union all
+          select o.oid, t.oid from encrypt._index_pairs(migration) i
+          join pg_constraint o on o.conindid = i.live and o.contype in ('p', 'u', 'x')
+          join pg_constraint t on t.conindid = i.shadow and t.contype in ('p', 'u', 'x')) as k
+    join pg_constraint l on l.oid = k.live
+    join pg_constraint s on s.oid = k.shadow
+    where obj_description(l.oid, 'pg_constraint') is distinct from obj_description(s.oid, 'pg_constraint')
+    union all
+    select format('select encrypt._set_privileges(%L, %L, %L)', p.shadow::text,
+                  coalesce((p.l).relacl, acldefault('r', (p.l).relowner)), encrypt._column_privileges(p.live))
+    from pairs p
+    where encrypt._sorted_acl(coalesce((p.l).relacl, acldefault('r', (p.l).relowner)))
+          <> encrypt._sorted_acl(coalesce((p.s).relacl, acldefault('r', (p.s).relowner)))
+       or (select jsonb_object_agg(c.key, encrypt._sorted_acl(c.value::aclitem[]))
+           from jsonb_each_text(encrypt._column_privileges(p.live)) c)
+          is distinct from
+          (select jsonb_object_agg(c.key, encrypt._sorted_acl(c.value::aclitem[]))
+           from jsonb_each_text(encrypt._column_privileges(p.shadow)) c)
+$$;
+comment on function encrypt._settings_statements(integer) is
+    'statements that give the shadows what was changed on the live tables meanwhile';
+
+create function encrypt._sorted_acl(acl aclitem[]) returns text[]
+    language sql immutable set search_path = pg_catalog, pg_temp as
+$$
+    -- Without the grantor, who becomes the owner where privileges are given anew.
+    select array_agg(concat_ws(' ', x.grantee, x.privilege_type, x.is_grantable) order by x.grantee, x.privilege_type, x.is_grantable)
+    from aclexplode(acl) x
+$$;
+comment on function encrypt._sorted_acl(aclitem[]) is 'an access list to compare with another';
+
+-- Statements that make the names of live and shadow change places. The one that was live gets a name of its own; a
+-- shadow's name is given up. Renaming an index renames its constraint.
+create function encrypt._exchange_names(migration integer) returns void
+    language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
+$$
+declare
+    -- The live ones become the shadow's.
+    suffix text := case encrypt._shadow_suffix(migration) when 'encrypted' then '_plaintext' else '_encrypted' end;
+    item record;
+begin
+    for item in
+        select 'table' as kind, p.live::oid as live, p.shadow::oid as shadow from encrypt._migration_pairs(migration) p
+        union all
+        select 'index', i.live, i.shadow from encrypt._index_pairs(migration) i where i.shadow is not null
+        union all
+        select 'sequence', s.live, s.shadow from encrypt._identity_pairs(migration) s
+    loop
+        declare
+            name name := (select c.relname from pg_class c where c.oid = item.live);
+            namespace oid := (select c.relnamespace from pg_class c where c.oid = item.live);
+        begin
+            execute format('alter %s %s rename to %I', item.kind, item.live::regclass,
+                           encrypt._free_name(name, suffix, namespace));
+            execute format('alter %s %s rename to %I', item.kind, item.shadow::regclass, name);
+        end;
+    end loop;
+
+    for item in
+        select l.stxnamespace, l.stxname as live, s.stxname as shadow
+        from encrypt._statistics_pairs(migration) x
+        join pg_statistic_ext l on l.oid = x.live
+        join pg_statistic_ext s on s.oid = x.shadow
+    loop
+        execute format('alter statistics %I.%I rename to %I', item.stxnamespace::regnamespace::name, item.live,
+                       encrypt._free_name(item.live, suffix, item.stxnamespace));
+        execute format('alter statistics %I.%I rename to %I', item.stxnamespace::regnamespace::name, item.shadow, item.live);
+    end loop;
+
+    -- Keys of other tables are two on one table. Those of the tables themselves have the same name on both.
+    for item in
+        select o.conrelid::regclass as relation, o.connamespace, o.conname as live, s.conname as shadow
+        from encrypt._key_pairs(migration) k
+        join pg_constraint o on o.oid = k.live
+        join pg_constraint s on s.oid = k.shadow and s.conrelid = o.conrelid
+    loop
+        execute format('alter table %s rename constraint %I to %I', item.relation, item.live,
+                       encrypt._free_name(item.live, suffix, item.connamespace));
+        execute format('alter table %s rename constraint %I to %I', item.relation, item.shadow, item.live);
+    end loop;
+end
+$$;
+comment on function encrypt._exchange_names(integer) is 'gives the names of the live tables and their parts to the shadows';
+
+-- Under locks, taken by the caller. Views, triggers, policies and publications are written down with the names that the
+-- live table has now, and made when these names are the other one's.
+create function encrypt._exchange(migration integer) returns void
+    language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
+$$
+declare
+    differences text[];
+    again text[];
+    strays text[];
+    item record;
+    statement text;
+begin
+    select array_agg(d) into differences from encrypt._shadow_differences(migration) d;
+    if differences is not null then
+        raise exception using errcode = 'object_not_in_prerequisite_state',
+            message = format('migration %s: the table was altered since the migration was started', migration),
+            detail = 'Not the same on both tables: ' || array_to_string(differences, '; '),
+            hint = format('Make the same change on the other table, or call encrypt.rollback_migration(%s);', migration);
+    end if;
+    for item in select s.subname from pg_subscription s join pg_subscription_rel r on r.srsubid = s.oid
+                where s.subenabled and r.srrelid in (select p.live from encrypt._migration_pairs(migration) p)
+    loop
+        -- Which table a subscription writes to is decided by identity; what arrives for one it doesn't know is skipped.
+        raise exception using errcode = 'object_not_in_prerequisite_state',
+            message = format('subscription "%s" writes to the table', item.subname),
+            hint = format('alter subscription %I disable;', item.subname);
+    end loop;
+
+    perform encrypt._remove_sync(migration);
+
+    for statement in select s from encrypt._settings_statements(migration) s loop
+        execute statement;
+    end loop;
+
+    -- Written down.
+    select array_agg(s.statement order by s.place, s.level, s.object, s.nth) into again
+    from (
+        select 1 as place, v.level, v.view::oid as object, s.statement, s.nth
+        from encrypt._dependent_views(migration) v
+        cross join lateral encrypt._view_statements(v.view) with ordinality as s (statement, nth)
+        union all
+        select 2, 0, p.live, s.statement, s.nth
+        from encrypt._migration_pairs(migration) p
+        cross join lateral encrypt._policy_statements(p.live) with ordinality as s (statement, nth)
+        union all
+        -- Of all tables before any is switched: making a partitioned table's trigger makes those of its partitions.
+        select 3, s.place, p.live, s.statement, s.nth
+        from encrypt._migration_pairs(migration) p
+        cross join lateral encrypt._trigger_statements(p.live) with ordinality as s (place, statement, nth)
+        union all
+        select 4, 0, p.live, s.statement, s.nth
+        from encrypt._migration_pairs(migration) p
+        cross join lateral encrypt._publication_statements(p.live) with ordinality as s (statement, nth)
+    ) as s;
+
+    -- Dropped. Triggers leave the table that becomes the shadow: there dual write would fire them once more.
+    for item in
+        select format('drop view %s', v.view) as statement, 1 as place, -v.level as level
+        from encrypt._dependent_views(migration) v
+        union all
+        select format('drop policy %I on %s', o.polname, o.polrelid::regclass), 2, 0
+        from encrypt._migration_pairs(migration) p join pg_policy o on o.polrelid = p.shadow
+        union all
+        select format('drop trigger %I on %s', t.tgname, p.live), 3, 0
+        from encrypt._migration_pairs(migration) p join pg_trigger t on t.tgrelid = p.live
+        where encrypt._is_user_trigger(t.oid) and t.tgparentid = 0
+        union all
+        select format('alter publication %I drop table %s', b.pubname, p.live), 4, 0
+        from encrypt._migration_pairs(migration) p
+        join pg_publication_rel r on r.prrelid = p.live join pg_publication b on b.oid = r.prpubid
+        order by 2, 3
+    loop
+        execute item.statement;
+    end loop;
+
+    -- Numbers go on where they are: nobody takes one while the table is locked. This can't be undone by a rollback, and
+    -- need not: the shadow's sequence is read by nobody.
+    for item in select * from encrypt._identity_pairs(migration) loop
+        execute format('select setval(%L, last_value, is_called) from %s', item.shadow::oid, item.live);
+    end loop;
+    -- A sequence that belongs to a column would be dropped with it.
+    for item in
+        select d.objid::regclass as sequence, p.shadow, a.attname
+        from encrypt._migration_pairs(migration) p
+        join pg_depend d on d.refclassid = 'pg_class'::regclass and d.refobjid = p.live and d.deptype = 'a'
+             and d.classid = 'pg_class'::regclass and d.refobjsubid > 0
+        join pg_class c on c.oid = d.objid and c.relkind = 'S'
+        join pg_attribute a on a.attrelid = p.live and a.attnum = d.refobjsubid
+    loop
+        execute format('alter sequence %s owned by %s.%I', item.sequence, item.shadow, item.attname);
+    end loop;
+
+    perform encrypt._exchange_names(migration);
+    update encrypt.migrations m set live = m.shadow, shadow = m.live where m.migration_id = migration;
+    perform encrypt._switch_keys(migration);
+
+    foreach statement in array coalesce(again, '{}') loop
+        execute statement;
+    end loop;
+
+    select array_agg(d) into strays from encrypt._stray_dependents(migration) d;
+    if strays is not null then
+        raise exception using errcode = 'dependent_objects_still_exist',
+            message = format('migration %s: objects would go on to use the old table', migration),
+            detail = array_to_string(strays, '; '),
+            hint = 'Drop them, and make them again after cutover.';
+    end if;
+    perform encrypt._install_sync(migration);
+end
+$$;
+comment on function encrypt._exchange(integer) is
+    'makes the shadow of a migration the table that applications use, and the other way round';
+
+-- why: helpers of the steps, with the rights of the extension's owner
+revoke all on function encrypt._shadow_differences(integer) from public;
+revoke all on function encrypt._settings_statements(integer) from public;
+revoke all on function encrypt._sorted_acl(aclitem[]) from public;
+revoke all on function encrypt._exchange_names(integer) from public;
+revoke all on function encrypt._exchange(integer) from public;
