@@ -289,8 +289,6 @@ begin
             hint = format('alter subscription %I disable;', item.subname);
     end loop;
 
-    perform encrypt._remove_sync(migration);
-
     for statement in select s from encrypt._settings_statements(migration) s loop
         execute statement;
     end loop;
