@@ -13,6 +13,7 @@ create table encrypt.jobs (
                         check (state in ('running', 'paused', 'finished', 'failed', 'cancelled')),
     -- Rounds over all tasks: what moved while it was looked for is found in the next.
     round           integer not null default 1,
+    round_began_at  timestamptz not null default now(),
     workers         integer not null default 0 check (workers >= 0),
     batch_rows      integer not null default 5000 check (batch_rows > 0),
     batch_bytes     bigint not null default 16777216 check (batch_bytes > 0),
@@ -35,6 +36,7 @@ comment on column encrypt.jobs.kind is 'reencrypt, reindex, backfill or verify';
 comment on column encrypt.jobs.subject is 'name of the key, or number of the migration';
 comment on column encrypt.jobs.state is 'running, paused, finished, failed or cancelled';
 comment on column encrypt.jobs.round is 'how often all tables were gone through, this time included';
+comment on column encrypt.jobs.round_began_at is 'when this round began';
 comment on column encrypt.jobs.workers is 'background workers that were asked for';
 comment on column encrypt.jobs.batch_rows is 'rows that a transaction should handle';
 comment on column encrypt.jobs.batch_bytes is 'bytes of the table that a transaction should handle at most';
@@ -93,6 +95,8 @@ create table encrypt.job_chunks (
     collided    boolean not null default false,
     attempts    integer not null default 0,
     retries     integer not null default 0,
+    -- One more with each failure, one less with each success: batches have 1/2^n of their size.
+    caution     integer not null default 0,
     not_before  timestamptz,
     last_error  text,
     finished_at timestamptz,
@@ -113,6 +117,8 @@ comment on column encrypt.job_chunks.collided is 'whether the fallback was neede
 comment on column encrypt.job_chunks.attempts is
     'failures since the last success, those not counted that another''s locks caused';
 comment on column encrypt.job_chunks.retries is 'failures in all';
+comment on column encrypt.job_chunks.caution is
+    'failures less successes: batches are that many times half as large, and wait longer for their next attempt';
 comment on column encrypt.job_chunks.not_before is 'when the next attempt may be made';
 comment on column encrypt.job_chunks.last_error is 'why the last batch failed';
 comment on column encrypt.job_chunks.finished_at is 'when its last block was done';
@@ -188,6 +194,11 @@ declare
     blocks bigint := encrypt._blocks(relation);
     made integer;
 begin
+    -- Others have no blocks, or none that are theirs alone.
+    if not exists (select from pg_class c where c.oid = relation and c.relkind = 'r') then
+        raise exception using errcode = 'wrong_object_type',
+            message = format('%s is not a table with rows of its own', relation);
+    end if;
     insert into encrypt.job_tasks (job_id, task, relation, filenode, statement, fallback, key_name, open_ended, rows)
     select job, coalesce((select max(t.task) from encrypt.job_tasks t where t.job_id = job), 0) + 1,
            relation, pg_relation_filenode(relation), statement, fallback, key, open_ended,
@@ -231,7 +242,8 @@ return array(
     order by n);
 comment on function encrypt._add_counts(bigint[], bigint[]) is 'adds element by element';
 
--- Ends a round: adds up what its chunks counted, and lets the kind of job decide whether there is another.
+-- Ends a round: adds up what its chunks counted, and lets the kind of job decide whether there is another. The job's row
+-- is locked before anything is decided: a job that was paused or cancelled meanwhile ends no round.
 create function encrypt._finish_round(job integer) returns boolean
     language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
 $$
@@ -240,7 +252,10 @@ declare
     chunk record;
     finished boolean;
 begin
-    select * into this from encrypt.jobs j where j.job_id = job;
+    select * into this from encrypt.jobs j where j.job_id = job and j.state = 'running' for update;
+    if not found then
+        return false;
+    end if;
     for chunk in select c.counts from encrypt.job_chunks c where c.job_id = job loop
         this.counts := encrypt._add_counts(this.counts, chunk.counts);
     end loop;
@@ -253,7 +268,7 @@ begin
             when 'verify' then '_finish_verification' end)
         into finished using job;
     if not finished then
-        update encrypt.jobs j set round = j.round + 1 where j.job_id = job;
+        update encrypt.jobs j set round = j.round + 1, round_began_at = clock_timestamp() where j.job_id = job;
     end if;
     return finished;
 end

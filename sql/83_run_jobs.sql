@@ -22,6 +22,7 @@ create function encrypt._set_job_state(job integer, wanted text, allowed text[])
 $$
 declare
     was text;
+    same encrypt.jobs;
 begin
     select state into was from encrypt.jobs where job_id = job for update;
     if not found then
@@ -31,11 +32,27 @@ begin
         raise exception using errcode = 'object_not_in_prerequisite_state',
             message = format('job %s is %s and can''t become %s', job, was, wanted);
     end if;
-    update encrypt.jobs set state = wanted,
-        ended_at = case when wanted = 'cancelled' then coalesce(ended_at, clock_timestamp()) end
-    where job_id = job;
+    if was = wanted then
+        return;
+    end if;
+    begin
+        update encrypt.jobs set state = wanted,
+            ended_at = case when wanted = 'cancelled' then coalesce(ended_at, clock_timestamp()) end,
+            last_error = case when wanted <> 'running' then last_error end
+        where job_id = job;
+    exception when unique_violation then
+        select other.* into same from encrypt.jobs this join encrypt.jobs other using (kind, subject)
+        where this.job_id = job and other.job_id <> job and other.ended_at is null;
+        raise exception using errcode = 'object_not_in_prerequisite_state',
+            message = format('job %s does that already', same.job_id),
+            hint = format('Run: select encrypt.cancel_job(%s);', job);
+    end;
     if wanted = 'running' then
-        update encrypt.job_chunks set attempts = 0, not_before = null where job_id = job and finished_at is null;
+        -- Those that a worker has right now don't rest, and their attempts are counted by it.
+        update encrypt.job_chunks c set attempts = 0, caution = 0, not_before = null
+        from (select o.task, o.chunk from encrypt.job_chunks o
+              where o.job_id = job and o.finished_at is null for update skip locked) as resting
+        where c.job_id = job and c.task = resting.task and c.chunk = resting.chunk;
     end if;
 end
 $$;
@@ -88,7 +105,8 @@ comment on function encrypt._job_workers() is 'background workers of this databa
 
 create view encrypt.job_progress as
 select j.job_id, j.kind, j.subject, j.state, j.round, c.rows_done, greatest(t.rows_total, c.rows_done) as rows_total,
-       round(100 * c.blocks_done / nullif(c.blocks_total, 0), 1) as percent,
+       case when j.state = 'finished' then 100.0
+            else round(100 * c.blocks_done / nullif(c.blocks_total, 0), 1) end as percent,
        round(c.rows_done / p.seconds) as rows_per_second,
        case when j.state = 'running' and c.blocks_done > 0
            then now() + (c.blocks_total / c.blocks_done - 1) * p.seconds * interval '1 second' end as estimated_end,
@@ -101,9 +119,9 @@ cross join lateral (
     select coalesce(sum(c.counts[1]), 0)::bigint as rows_done,
            coalesce(sum(c.retries), 0) as retries,
            max(c.last_error) as last_error,
-           -- An open end counts as one block more than is done.
-           sum(coalesce(c.end_block, c.next_block + (c.finished_at is null)::integer) - c.first_block)::numeric
-               as blocks_total,
+           -- An open end counts as one block more than is done. A table that shrank ends before its last chunk does.
+           sum(case when c.finished_at is not null then c.next_block
+                    else coalesce(c.end_block, c.next_block + 1) end - c.first_block)::numeric as blocks_total,
            sum(c.next_block - c.first_block)::numeric as blocks_done
     from encrypt.job_chunks c where c.job_id = j.job_id
 ) c
@@ -111,14 +129,14 @@ cross join lateral (
     select coalesce(sum(t.rows), 0)::bigint as rows_total from encrypt.job_tasks t where t.job_id = j.job_id
 ) t
 cross join lateral (
-    select greatest(extract(epoch from coalesce(j.ended_at, now()) - j.created_at), 0.001) as seconds
+    select greatest(extract(epoch from coalesce(j.ended_at, now()) - j.round_began_at), 0.001) as seconds
 ) p;
 comment on view encrypt.job_progress is 'how far each job is: rows of the current round, speed, workers, errors';
 comment on column encrypt.job_progress.round is 'how often all tables were gone through, this time included';
 comment on column encrypt.job_progress.rows_done is 'rows handled in this round';
 comment on column encrypt.job_progress.rows_total is 'rows of this round, as estimated from statistics';
 comment on column encrypt.job_progress.percent is 'blocks done of all blocks of this round';
-comment on column encrypt.job_progress.rows_per_second is 'since the job was started, pauses included';
+comment on column encrypt.job_progress.rows_per_second is 'since the round began, pauses included';
 comment on column encrypt.job_progress.estimated_end is 'if it goes on like this';
 comment on column encrypt.job_progress.workers is 'background workers at it now';
 comment on column encrypt.job_progress.retries is 'batches that failed and were tried again';

@@ -11,6 +11,7 @@ static ALLOW_RETIRED_KEYS: GucSetting<bool> = GucSetting::<bool>::new(false);
 static ALLOW_DROP: GucSetting<bool> = GucSetting::<bool>::new(false);
 static COMPRESS: GucSetting<bool> = GucSetting::<bool>::new(false);
 static REVEAL: GucSetting<Reveal> = GucSetting::<Reveal>::new(Reveal::Auto);
+static ROTATE_DUE_KEYS: GucSetting<bool> = GucSetting::<bool>::new(false);
 static KEY_CACHE_TTL: GucSetting<i32> = GucSetting::<i32>::new(0);
 
 /// When output of encrypted types is plaintext, for roles that may decrypt.
@@ -91,6 +92,14 @@ pub fn declare() {
         GucContext::Sighup,
         GucFlags::UNIT_S,
     );
+    GucRegistry::define_bool_guc(
+        c"pg_encrypt.rotate_due_keys",
+        c"Rotates keys whose rotation period has passed, and starts re-encryption.",
+        c"Needs pg_encrypt in shared_preload_libraries: its launcher looks once a minute.",
+        &ROTATE_DUE_KEYS,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
     // SAFETY: after all settings with the prefix are declared.
     unsafe { pg_sys::MarkGUCPrefixReserved(c"pg_encrypt".as_ptr()) }
 }
@@ -116,6 +125,10 @@ pub fn compress() -> bool {
 #[inline]
 pub fn reveal() -> Reveal {
     REVEAL.get()
+}
+
+pub fn rotate_due_keys() -> bool {
+    ROTATE_DUE_KEYS.get()
 }
 
 /// `None`: for the whole session.

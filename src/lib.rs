@@ -34,4 +34,5 @@ pub extern "C-unwind" fn _PG_init() {
     pg::server::silence_backtraces();
     guc::declare();
     pg::inval::install();
+    jobs::launcher::declare();
 }

@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::pg::scan::relation_oid;
 use crate::pg::{acl, lock, sql};
 use pgrx::pg_sys::Oid;
+use std::ffi::CStr;
 use std::time::Duration;
 
 /// What of a job every batch needs to know.
@@ -28,6 +29,8 @@ pub struct Chunk {
     pub chunk: i32,
     pub next_block: i64,
     pub end_block: Option<i64>,
+    /// Failures less successes: how much smaller than usual batches are, in powers of two.
+    pub caution: i32,
     /// Whether the table's rows were met twice: batches begin with the fallback.
     pub collided: bool,
     pub relation: Oid,
@@ -71,7 +74,7 @@ pub fn find(job_id: i32) -> Result<Option<Job>, Error> {
 /// Takes a chunk with work left, for the length of the transaction: preferably `mine`, else the first that nobody has.
 pub fn claim(job_id: i32, mine: Option<(i32, i32)>) -> Result<Option<Chunk>, Error> {
     const COLUMNS: &str =
-        "select c.task, c.chunk, c.next_block, c.end_block, c.collided, t.relation, t.filenode,
+        "select c.task, c.chunk, c.next_block, c.end_block, c.caution, c.collided, t.relation, t.filenode,
                                   t.statement, t.fallback, t.key_name
                            from encrypt.job_chunks c join encrypt.job_tasks t using (job_id, task)
                            where c.job_id operator(pg_catalog.=) $1 and c.finished_at is null
@@ -84,12 +87,13 @@ pub fn claim(job_id: i32, mine: Option<(i32, i32)>) -> Result<Option<Chunk>, Err
             chunk: row.get(2)?.unwrap_or_default(),
             next_block: row.get(3)?.unwrap_or_default(),
             end_block: row.get(4)?,
-            collided: row.get(5)?.unwrap_or_default(),
-            relation: row.get(6)?.unwrap_or(Oid::INVALID),
-            filenode: row.get(7)?.unwrap_or(Oid::INVALID),
-            statement: row.get(8)?.unwrap_or_default(),
-            fallback: row.get(9)?,
-            key_name: row.get(10)?,
+            caution: row.get(5)?.unwrap_or_default(),
+            collided: row.get(6)?.unwrap_or_default(),
+            relation: row.get(7)?.unwrap_or(Oid::INVALID),
+            filenode: row.get(8)?.unwrap_or(Oid::INVALID),
+            statement: row.get(9)?.unwrap_or_default(),
+            fallback: row.get(10)?,
+            key_name: row.get(11)?,
         })
     };
     if let Some((task, chunk)) = mine {
@@ -131,7 +135,7 @@ pub fn record(
     sql::execute(
         "update encrypt.job_chunks
          set next_block = $4, counts = encrypt._add_counts(counts, $5), collided = $6, attempts = 0,
-             not_before = null, last_error = null,
+             caution = greatest(caution operator(pg_catalog.-) 1, 0), not_before = null, last_error = null,
              finished_at = case when $7 then pg_catalog.clock_timestamp() end
          where job_id operator(pg_catalog.=) $1 and task operator(pg_catalog.=) $2
              and chunk operator(pg_catalog.=) $3",
@@ -148,14 +152,15 @@ pub fn record(
     Ok(())
 }
 
-/// A batch that failed: the next attempt is made later, twice as late each time, up to six seconds.
+/// A batch that failed: the next attempt is made later, twice as late each time, up to six seconds, and with half as many
+/// blocks each time, so that a row that somebody else holds for long costs less and less work that is thrown away.
 pub fn record_failure(job_id: i32, chunk: &Chunk, why: &str, counts_as_attempt: bool) -> Result<i32, Error> {
     let attempts = sql::query_first(
         "update encrypt.job_chunks
          set attempts = attempts operator(pg_catalog.+) $5::integer, retries = retries operator(pg_catalog.+) 1,
-             last_error = $4,
+             caution = least(caution operator(pg_catalog.+) 1, 12), last_error = $4,
              not_before = pg_catalog.clock_timestamp() operator(pg_catalog.+)
-                 (interval '0.1 s' operator(pg_catalog.*) pg_catalog.power(2, least(retries, 6)))
+                 (interval '0.1 s' operator(pg_catalog.*) pg_catalog.power(2, least(caution, 6)))
          where job_id operator(pg_catalog.=) $1 and task operator(pg_catalog.=) $2
              and chunk operator(pg_catalog.=) $3
          returning attempts",
@@ -223,36 +228,75 @@ pub fn progress(job_id: i32) -> Result<(i64, i64), Error> {
 
 /// The right to end a round or to remake chunks of a job, until the end of the transaction; false if another has it.
 ///
-/// An object lock, not a lock on the job's row: ending a round can wait for other transactions, and meanwhile the job
-/// can be paused, cancelled and looked at.
+/// An object lock besides that on the job's row: who doesn't get it has something better to do than to wait.
 pub fn try_lock_round(job_id: i32) -> Result<bool, Error> {
-    Ok(lock::try_lock_object(
-        relation_oid(SCHEMA, c"job_tasks").ok_or(Error::NotInstalled)?,
-        job_id as u32,
-    ))
+    Ok(lock::try_lock_object(class(c"job_tasks")?, job_id as u32))
 }
 
-/// A lock that the one who starts workers holds until its transaction ends, and that a worker takes before it looks for
-/// its job: by then the job is committed or will never be.
+/// A lock that the one who starts workers holds until its transaction ends, and that a worker takes when it begins and
+/// before it leaves: by then the job is committed or will never be, and nobody counts on a worker that is about to go.
 pub fn lock_start(job_id: i32) -> Result<(), Error> {
-    let class = relation_oid(SCHEMA, c"jobs").ok_or(Error::NotInstalled)?;
-    lock::lock_object(class, job_id as u32);
+    lock::lock_object(class(c"jobs")?, job_id as u32);
     Ok(())
 }
 
-/// Name of a worker's process: how [`running_workers`] and the views know it.
+/// As [`lock_start`]; false if another has it. Workers ask again and again: one that waited in a transaction would hold
+/// back VACUUM for as long as the transaction that started it is open.
+pub fn try_lock_start(job_id: i32) -> Result<bool, Error> {
+    Ok(lock::try_lock_object(class(c"jobs")?, job_id as u32))
+}
+
+/// Whether nobody is worker `number` of a job. Nobody becomes it before this transaction ends.
+pub fn is_place_free(job_id: i32, number: i32) -> Result<bool, Error> {
+    Ok(lock::try_lock_part(
+        class(c"job_chunks")?,
+        job_id as u32,
+        number as u16,
+    ))
+}
+
+/// Makes this process worker `number` of a job until [`leave_place`]; false if another is.
+pub fn take_place(job_id: i32, number: i32) -> Result<bool, Error> {
+    Ok(lock::try_hold_part(
+        class(c"job_chunks")?,
+        job_id as u32,
+        number as u16,
+    ))
+}
+
+pub fn leave_place(job_id: i32, number: i32) -> Result<(), Error> {
+    lock::release_part(class(c"job_chunks")?, job_id as u32, number as u16);
+    Ok(())
+}
+
+/// The right to look after the jobs of this database, until the end of the transaction; false if another does.
+pub fn try_lock_visit() -> Result<bool, Error> {
+    // No job has the number 0.
+    Ok(lock::try_lock_object(class(c"jobs")?, 0))
+}
+
+/// A table of ours in its second role, as what the numbers of an object lock belong to.
+fn class(table: &CStr) -> Result<Oid, Error> {
+    relation_oid(SCHEMA, table).ok_or(Error::NotInstalled)
+}
+
+/// Name of a worker's process: how `encrypt._job_workers` and the views know it.
 pub fn worker_name(job_id: i32, number: i32) -> String {
     format!("pg_encrypt job {job_id} worker {number}")
 }
 
-/// Numbers of the workers of a job that are running.
-pub fn running_workers(job_id: i32) -> Result<Vec<i32>, Error> {
-    let numbers = sql::query(
-        "select number from encrypt._job_workers() where job_id operator(pg_catalog.=) $1",
-        &[job_id.into()],
-        |row| row.get::<i32>(1),
+/// Running jobs that want workers, and how many.
+pub fn wanting_workers() -> Result<Vec<(i32, i32)>, Error> {
+    let jobs = sql::query(
+        "select job_id, workers from encrypt.jobs
+         where state operator(pg_catalog.=) 'running' and workers operator(pg_catalog.>) 0 order by job_id",
+        &[],
+        |row| Ok((row.get::<i32>(1)?, row.get::<i32>(2)?)),
     )?;
-    Ok(numbers.into_iter().flatten().collect())
+    Ok(jobs
+        .into_iter()
+        .filter_map(|(job_id, workers)| job_id.zip(workers))
+        .collect())
 }
 
 /// How many workers a job shall have.

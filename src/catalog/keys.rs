@@ -111,6 +111,25 @@ pub fn lock_name(name: &str) -> Result<(), Error> {
     }
 }
 
+/// Names of keys whose active version is older than its rotation period, or compromised.
+pub fn due_for_rotation() -> Result<Vec<String>, Error> {
+    let names = sql::query(
+        "select name from encrypt.key_status
+         where purpose operator(pg_catalog.=) 'column' and rotation_due order by name",
+        &[],
+        |row| row.get::<String>(1),
+    )?;
+    Ok(names.into_iter().flatten().collect())
+}
+
+/// Rotates a key if it is still due, and makes the job that re-encrypts; its number.
+pub fn rotate_due(name: &str) -> Result<Option<i32>, Error> {
+    let job_id = sql::query_first("select encrypt._rotate_due_key($1)", &[name.into()], |row| {
+        row.get::<i32>(1)
+    })?;
+    Ok(job_id.flatten())
+}
+
 /// 32 bits of a name (FNV-1a). Two names with the same hash merely exclude each other.
 fn hash(name: &str) -> u32 {
     name.bytes().fold(0x811c_9dc5, |hash, byte| {

@@ -113,10 +113,28 @@ impl Failure {
         )
     }
 
-    /// Class 22, data exception.
-    pub(super) fn is_about_data(&self) -> bool {
+    /// Whether the message comes from PostgreSQL or this extension and is of a kind that names objects. Those of class 22
+    /// quote data, and so may what functions of others raise.
+    pub(super) fn names_objects_only(&self) -> bool {
+        const CLASSES: [PgSqlErrorCode; 13] = [
+            ERRCODE_FEATURE_NOT_SUPPORTED,
+            ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION,
+            ERRCODE_INVALID_TRANSACTION_STATE,
+            ERRCODE_INVALID_TRANSACTION_TERMINATION,
+            ERRCODE_EXTERNAL_ROUTINE_INVOCATION_EXCEPTION,
+            ERRCODE_TRANSACTION_ROLLBACK,
+            ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION,
+            ERRCODE_INSUFFICIENT_RESOURCES,
+            ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+            ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            ERRCODE_OPERATOR_INTERVENTION,
+            ERRCODE_IO_ERROR,
+            ERRCODE_INTERNAL_ERROR,
+        ];
         const CLASS: i32 = 0xfff;
-        self.code() as i32 & CLASS == ERRCODE_DATA_EXCEPTION as i32 & CLASS
+        CLASSES
+            .iter()
+            .any(|class| self.code() as i32 & CLASS == *class as i32 & CLASS)
     }
 }
 
@@ -130,6 +148,18 @@ pub fn raise(error: Error) -> ! {
 /// Tells the user how far things are.
 pub fn notice(message: String) {
     ErrorReport::new(ERRCODE_SUCCESSFUL_COMPLETION, message, "pg_encrypt").report(pgrx::PgLogLevel::NOTICE);
+}
+
+/// Writes a line to the server's log.
+pub fn log(message: &str) {
+    ErrorReport::new(ERRCODE_SUCCESSFUL_COMPLETION, message.to_owned(), "pg_encrypt")
+        .report(pgrx::PgLogLevel::LOG);
+}
+
+/// Tells of an error without stopping.
+pub fn warn_of(error: Error) {
+    let report: ErrorReport = error.into();
+    report.report(pgrx::PgLogLevel::WARNING);
 }
 
 /// Tells the user something without stopping.

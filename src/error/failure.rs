@@ -7,6 +7,8 @@ use pgrx::pg_sys::panic::{CaughtError, ErrorReport};
 pub struct Failure {
     code: PgSqlErrorCode,
     message: String,
+    /// Whether a function in PL/pgSQL raised it: what that says is up to whoever wrote the function.
+    by_user_code: bool,
     caught: Option<CaughtError>,
 }
 
@@ -21,6 +23,7 @@ impl Failure {
         Self {
             code: report.sql_error_code(),
             message: report.message().to_owned(),
+            by_user_code: report.function_name() == Some("exec_stmt_raise"),
             caught: Some(caught),
         }
     }
@@ -29,13 +32,13 @@ impl Failure {
         self.code
     }
 
-    /// What may be written down where everyone reads it. PostgreSQL's messages about data quote it: of those only the
-    /// code is told.
+    /// What may be written down where everyone reads it: messages about data quote it, and of those only the code is
+    /// told.
     pub fn public_message(&self) -> String {
         let code = unpacked(self.code);
-        match self.is_about_data() {
-            true => format!("the data was refused (SQLSTATE {code})"),
-            false => format!("{} (SQLSTATE {code})", self.message),
+        match self.names_objects_only() && !self.by_user_code {
+            true => format!("{} (SQLSTATE {code})", self.message),
+            false => format!("SQLSTATE {code}"),
         }
     }
 
@@ -56,6 +59,7 @@ impl From<Error> for Failure {
         Self {
             code: error.code(),
             message: error.message(),
+            by_user_code: false,
             caught: None,
         }
     }

@@ -31,7 +31,7 @@ mod failure;
 mod hint;
 mod message;
 
-pub use code::{notice, raise, warn};
+pub use code::{log, notice, raise, warn, warn_of};
 pub use failure::Failure;
 
 pub enum Error {

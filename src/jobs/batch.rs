@@ -1,21 +1,18 @@
 //! One transaction's work on one chunk.
 
+use super::waits::{Setting, Waits};
 use crate::catalog::jobs::{self, Chunk, Job};
 use crate::error::{Error, Failure};
 use crate::keyring::deputy::{Deputy, Scope};
 use crate::pg::transaction::in_subtransaction;
-use crate::pg::{acl, identity, lock, relation, sql};
+use crate::pg::{acl, identity, lock, relation, settings, sql};
 use pgrx::pg_sys::{BlockIdData, ItemPointerData};
-use std::ffi::CStr;
 
 /// Which chunk a runner goes on with.
 pub type Mine = Option<(i32, i32)>;
 
-/// A lock that a batch waits for longer than this is given up, and with it the rows that others wait for.
-const LOCK_TIMEOUT: (&CStr, &CStr) = (c"lock_timeout", c"1s");
-
-/// Re-encryption changes no value that anybody could see, so the application's triggers have nothing to do with it.
-const NO_TRIGGERS: (&CStr, &CStr) = (c"session_replication_role", c"replica");
+/// What a session's settings must not change: that a range of blocks is read as one.
+const READING: Setting<'_> = (c"enable_tidscan", c"on");
 
 pub enum Outcome {
     Done,
@@ -34,38 +31,66 @@ pub fn work(job: &Job, mine: &mut Mine) -> Result<Outcome, Error> {
         return Ok(Outcome::Nothing);
     };
     *mine = Some((chunk.task, chunk.chunk));
-    // Under this lock the table can't be dropped, truncated or rewritten before the batch is committed.
-    if !lock::lock_table_for_reading(chunk.relation) {
-        jobs::record(job.job_id, &chunk, chunk.next_block, vec![], false, true)?;
-        return Ok(Outcome::Done);
-    }
-    if relation::file(chunk.relation) != chunk.filenode {
-        if jobs::try_lock_round(job.job_id)? {
-            jobs::remake_chunks(job.job_id, chunk.task)?;
+    let waits = Waits::shorter_than_others();
+    match next_batch(job, &chunk, &waits) {
+        Ok(Next::Batch(range)) => match range.process(job, &chunk, &waits) {
+            Ok((counts, collided)) => {
+                jobs::record(job.job_id, &chunk, range.end, counts, collided, range.is_last)?;
+                Ok(Outcome::Done)
+            }
+            Err(failure) => {
+                let why = format!("{}, {}", failure.public_message(), range.describe(&chunk));
+                *mine = None;
+                failed(job, &chunk, &failure, why)
+            }
+        },
+        Ok(Next::End) => {
+            jobs::record(job.job_id, &chunk, chunk.next_block, vec![], chunk.collided, true)?;
+            *mine = None;
+            Ok(Outcome::Done)
         }
-        *mine = None;
-        return Ok(Outcome::Done);
-    }
-    let Some(range) = Range::next(job, &chunk) else {
-        jobs::record(job.job_id, &chunk, chunk.next_block, vec![], chunk.collided, true)?;
-        *mine = None;
-        return Ok(Outcome::Done);
-    };
-    match range.process(job, &chunk) {
-        Ok((counts, collided)) => {
-            jobs::record(job.job_id, &chunk, range.end, counts, collided, range.is_last)?;
+        Ok(Next::Rewritten) => {
+            if jobs::try_lock_round(job.job_id)? {
+                jobs::remake_chunks(job.job_id, chunk.task)?;
+            }
+            *mine = None;
             Ok(Outcome::Done)
         }
         Err(failure) => {
-            let why = failure.public_message();
-            let attempts = jobs::record_failure(job.job_id, &chunk, &why, !failure.is_contention())?;
             *mine = None;
-            Ok(Outcome::Failed {
-                why,
-                fatal: attempts >= job.max_attempts,
-            })
+            failed(job, &chunk, &failure, failure.public_message())
         }
     }
+}
+
+fn failed(job: &Job, chunk: &Chunk, failure: &Failure, why: String) -> Result<Outcome, Error> {
+    let attempts = jobs::record_failure(job.job_id, chunk, &why, !failure.is_contention())?;
+    Ok(Outcome::Failed {
+        why,
+        fatal: attempts >= job.max_attempts,
+    })
+}
+
+enum Next {
+    Batch(Range),
+    /// The chunk has no blocks left, or the table is gone.
+    End,
+    /// The table has another file than the one that the chunk is a range of.
+    Rewritten,
+}
+
+/// Locks the table and looks what there is to do. Under this lock, which stays until the batch is committed, the table
+/// can't be dropped, truncated or rewritten.
+fn next_batch(job: &Job, chunk: &Chunk, waits: &Waits) -> Result<Next, Failure> {
+    in_subtransaction(|| {
+        if !settings::with(&waits.settings(), || lock::lock_table_for_reading(chunk.relation)) {
+            return Ok(Next::End);
+        }
+        if relation::file(chunk.relation) != chunk.filenode {
+            return Ok(Next::Rewritten);
+        }
+        Ok(Range::next(job, chunk).map_or(Next::End, Next::Batch))
+    })
 }
 
 /// Blocks from `start` up to `end`, which is not among them.
@@ -78,7 +103,7 @@ struct Range {
 
 impl Range {
     /// As many blocks as hold about the wanted number of rows and no more than the wanted number of bytes, values that are
-    /// stored out of line included.
+    /// stored out of line included; fewer after failures.
     fn next(job: &Job, chunk: &Chunk) -> Option<Self> {
         let size = relation::size(chunk.relation);
         let end_of_chunk = chunk.end_block.unwrap_or(size.blocks).min(size.blocks);
@@ -87,7 +112,8 @@ impl Range {
         }
         let by_rows = job.batch_rows as f64 / size.rows_per_block();
         let by_bytes = job.batch_bytes as f64 / size.bytes_per_block();
-        let blocks = (by_rows.min(by_bytes) as i64).max(1);
+        let caution = f64::from(chunk.caution).exp2();
+        let blocks = ((by_rows.min(by_bytes) / caution) as i64).max(1);
         let end = chunk.next_block.saturating_add(blocks).min(end_of_chunk);
         Some(Self {
             start: chunk.next_block,
@@ -98,31 +124,38 @@ impl Range {
     }
 
     /// What the statement counted, and whether it met rows that were there already.
-    fn process(&self, job: &Job, chunk: &Chunk) -> Result<(Vec<i64>, bool), Failure> {
+    fn process(&self, job: &Job, chunk: &Chunk, waits: &Waits) -> Result<(Vec<i64>, bool), Failure> {
         if let (true, Some(fallback)) = (chunk.collided, &chunk.fallback) {
-            return Ok((self.execute(job, chunk, fallback)?, true));
+            return Ok((self.execute(job, chunk, waits, fallback)?, true));
         }
-        match (self.execute(job, chunk, &chunk.statement), &chunk.fallback) {
+        match (self.execute(job, chunk, waits, &chunk.statement), &chunk.fallback) {
             (Err(failure), Some(fallback)) if failure.is_unique_violation() => {
-                Ok((self.execute(job, chunk, fallback)?, true))
+                Ok((self.execute(job, chunk, waits, fallback)?, true))
             }
             (result, _) => Ok((result?, false)),
         }
     }
 
-    fn execute(&self, job: &Job, chunk: &Chunk, statement: &str) -> Result<Vec<i64>, Failure> {
+    fn execute(&self, job: &Job, chunk: &Chunk, waits: &Waits, statement: &str) -> Result<Vec<i64>, Failure> {
+        // Re-encryption changes no value that anybody could see, so the application's triggers have nothing to do with
+        // it. Elsewhere they fire, whatever the session is set to.
+        let (role, scope) = match job.kind.as_str() {
+            "reencrypt" | "reindex" => (c"replica", Scope::Moving),
+            _ => (c"origin", Scope::Everything),
+        };
+        let triggers = (c"session_replication_role", role);
+        let [longest, deadlock] = waits.settings();
         in_subtransaction(|| {
             let owner = acl::owner_of_relation(chunk.relation).ok_or(Error::KeyChanged)?;
-            let (settings, scope): (&[_], _) = match job.kind.as_str() {
-                "reencrypt" | "reindex" => (&[LOCK_TIMEOUT, NO_TRIGGERS], Scope::Moving),
-                _ => (&[LOCK_TIMEOUT], Scope::Everything),
-            };
-            identity::as_owner(owner, settings, || {
+            identity::as_owner(owner, &[longest, deadlock, triggers, READING], || {
                 let _deputy = chunk
                     .key_name
                     .as_ref()
                     .map(|key_name| Deputy::appoint(key_name.as_bytes(), owner, scope));
-                self.run(statement)
+                let counts = self.run(statement)?;
+                // A deferred constraint would fail when the transaction commits, where nothing can be written down.
+                sql::execute("set constraints all immediate", &[])?;
+                Ok(counts)
             })
         })
     }
@@ -141,5 +174,13 @@ impl Range {
             |row| row.get::<Vec<i64>>(1),
         )?;
         Ok(counts.flatten().unwrap_or_default())
+    }
+
+    fn describe(&self, chunk: &Chunk) -> String {
+        let table = relation::name(chunk.relation).unwrap_or_default();
+        match self.end - self.start {
+            1 => format!("in block {} of table {table}", self.start),
+            _ => format!("in blocks {} to {} of table {table}", self.start, self.end - 1),
+        }
     }
 }

@@ -4,7 +4,9 @@
 //! |---|---|
 //! | [`batch`] | what does one transaction do? |
 //! | [`runner`] | when is the next batch, who ends a round, when does it stop? |
+//! | [`waits`] | how long does it wait for locks? |
 //! | [`worker`] | how does a job run in the background? |
+//! | [`launcher`] | who starts its workers again after a crash? |
 //!
 //! **Why nothing is done twice and nothing skipped.** A chunk is a range of blocks. Its row is locked while a batch works
 //! on it, and how far it came is written to that row in the batch's own transaction: both are committed, or neither.
@@ -16,7 +18,9 @@
 //! (`encrypt._finish_round`). A table that was rewritten (VACUUM FULL, CLUSTER) has another file, and new chunks are made.
 
 mod batch;
+pub mod launcher;
 mod runner;
+mod waits;
 pub mod worker;
 
 pub use runner::run_in_foreground;

@@ -1,15 +1,23 @@
 //! Batch after batch, until there is nothing left to do.
 
 use super::batch::{self, Mine, Outcome};
+use super::waits::Waits;
 use crate::catalog::jobs::{self, Job};
 use crate::error::{self, Error};
 use crate::pg::transaction::{Transactions, in_subtransaction};
-use crate::pg::{identity, wait};
+use crate::pg::{identity, settings, wait};
 use pgrx::pg_sys::Oid;
 use std::time::{Duration, Instant};
 
 /// How long to wait when others have all that is left, or a replica is behind.
-const PATIENCE: Duration = Duration::from_millis(100);
+pub(super) const PATIENCE: Duration = Duration::from_millis(100);
+
+/// The longest sleep without a look at the job. In a procedure a transaction is open all the time, if only an empty one:
+/// those who wait for the end of all that run now wait no longer than this for it.
+const SLICE: Duration = Duration::from_secs(1);
+
+/// So that a time in the future can be computed.
+const LONGEST_REST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// How often a session that runs a job is told how far it is.
 const NOTICES: Duration = Duration::from_secs(2);
@@ -24,8 +32,10 @@ enum Stop {
 
 enum Step {
     Next,
-    /// Later, for the time given.
-    Pause(Duration),
+    /// Others have all that is left, or a replica is behind.
+    Wait,
+    /// The pause after a batch.
+    Rest(Duration),
     Stop(Stop),
 }
 
@@ -68,13 +78,12 @@ pub fn run_in_foreground(transactions: Transactions, job_id: i32) -> Result<(), 
 }
 
 /// Runs a job as worker `number` of it.
-pub(super) fn run_as_worker(job_id: i32, number: i32) -> Result<(), Error> {
-    let transactions = Transactions::Worker;
-    let owner = transactions.run(|| {
-        // Until the one who started us has committed the job, or rolled it back.
-        jobs::lock_start(job_id)?;
-        jobs::owner()
-    })?;
+pub(super) fn run_as_worker(
+    transactions: Transactions,
+    owner: Oid,
+    job_id: i32,
+    number: i32,
+) -> Result<(), Error> {
     run(transactions, owner, job_id, Some(number), || Ok(()))?;
     Ok(())
 }
@@ -87,26 +96,30 @@ fn run(
     mut after_batch: impl FnMut() -> Result<(), Error>,
 ) -> Result<Stop, Error> {
     let mut mine = None;
+    let mut rests_until = Instant::now();
     loop {
         wait::check_for_interrupts();
         wait::reload_settings();
+        let rests = Instant::now() < rests_until;
         let step = transactions.run(|| {
             identity::as_role(owner, || {
-                let step = step(job_id, number, &mut mine)?;
+                let step = step(job_id, number, &mut mine, rests)?;
                 after_batch()?;
                 Ok::<_, Error>(step)
             })
         })?;
         match step {
             Step::Next => {}
-            Step::Pause(time) => wait::sleep(time),
+            Step::Wait => wait::sleep(PATIENCE),
+            Step::Rest(time) => rests_until = Instant::now() + time.min(LONGEST_REST),
             Step::Stop(stop) => return Ok(stop),
         }
+        wait::sleep(rests_until.saturating_duration_since(Instant::now()).min(SLICE));
     }
 }
 
-/// What one transaction does: a batch, or the end of the round if nothing is left.
-fn step(job_id: i32, number: Option<i32>, mine: &mut Mine) -> Result<Step, Error> {
+/// What one transaction does: a batch, or the end of the round if nothing is left; only a look at the job if it rests.
+fn step(job_id: i32, number: Option<i32>, mine: &mut Mine, rests: bool) -> Result<Step, Error> {
     let job = jobs::find(job_id)?.ok_or(Error::NoSuchJob { job_id })?;
     if job.state != "running" {
         return Ok(Step::Stop(Stop::Ended(job)));
@@ -114,41 +127,48 @@ fn step(job_id: i32, number: Option<i32>, mine: &mut Mine) -> Result<Step, Error
     if number.is_some_and(|number| number > job.workers) {
         return Ok(Step::Stop(Stop::Surplus));
     }
+    if rests {
+        return Ok(Step::Next);
+    }
     if let Some(limit) = job.max_replica_lag
         && jobs::replica_lag()? > limit
     {
-        return Ok(Step::Pause(PATIENCE));
+        return Ok(Step::Wait);
     }
     match batch::work(&job, mine)? {
-        Outcome::Done => Ok(match job.pause_between.is_zero() {
-            true => Step::Next,
-            false => Step::Pause(job.pause_between),
-        }),
-        Outcome::Failed { why, fatal: true } => {
-            jobs::end(job_id, "failed", Some(&why))?;
-            Ok(Step::Next)
-        }
+        Outcome::Done => Ok(Step::Rest(job.pause_between)),
+        Outcome::Failed { why, fatal: true } => fail(job_id, number, &why),
         // The chunk has its time of rest; others go on.
         Outcome::Failed { .. } => Ok(Step::Next),
-        Outcome::Nothing if jobs::has_unfinished(job_id)? => Ok(Step::Pause(PATIENCE)),
-        Outcome::Nothing => finish_round(job_id),
+        Outcome::Nothing if jobs::has_unfinished(job_id)? => Ok(Step::Wait),
+        Outcome::Nothing => finish_round(job_id, number),
     }
 }
 
-fn finish_round(job_id: i32) -> Result<Step, Error> {
+/// Ends the job. A session that runs it raises the reason; in the background only the server's log can tell it.
+fn fail(job_id: i32, number: Option<i32>, why: &str) -> Result<Step, Error> {
+    jobs::end(job_id, "failed", Some(why))?;
+    if number.is_some() {
+        error::warn(&format!("job {job_id} failed"), why);
+    }
+    Ok(Step::Next)
+}
+
+fn finish_round(job_id: i32, number: Option<i32>) -> Result<Step, Error> {
     if !jobs::try_lock_round(job_id)? {
-        return Ok(Step::Pause(PATIENCE));
+        return Ok(Step::Wait);
     }
     // Another may have ended the round, and begun the next, before we had the lock.
     let running = jobs::find(job_id)?.is_some_and(|job| job.state == "running");
     if !running || jobs::has_unfinished(job_id)? {
         return Ok(Step::Next);
     }
-    match in_subtransaction(|| jobs::finish_round(job_id)) {
+    let waits = Waits::shorter_than_others();
+    match in_subtransaction(|| settings::with(&waits.settings(), || jobs::finish_round(job_id))) {
         Ok(true) => jobs::end(job_id, "finished", None)?,
         Ok(false) => {}
-        Err(failure) if failure.is_contention() => return Ok(Step::Pause(PATIENCE)),
-        Err(failure) => jobs::end(job_id, "failed", Some(&failure.public_message()))?,
+        Err(failure) if failure.is_contention() => return Ok(Step::Wait),
+        Err(failure) => return fail(job_id, number, &failure.public_message()),
     }
     Ok(Step::Next)
 }

@@ -1,16 +1,46 @@
-//! Locks on things that are no relations.
+//! Locks on tables, and on things that are no relations.
 
 use super::server::database_oid;
 use pgrx::pg_sys::{self, Oid};
 
+/// How long a lock is held.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Until {
+    EndOfTransaction,
+    /// Given back, or the process ends.
+    Released,
+}
+
 /// Takes an exclusive lock on an object of a class, until the end of the transaction; false if another has it.
 pub fn try_lock_object(class: Oid, object: u32) -> bool {
-    acquire(class, object, true) != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
+    try_lock_part(class, object, 0)
+}
+
+/// As [`try_lock_object`], for a part of an object.
+pub fn try_lock_part(class: Oid, object: u32, part: u16) -> bool {
+    acquire(class, object, part, Until::EndOfTransaction, true)
 }
 
 /// Takes an exclusive lock on an object of a class, until the end of the transaction; waits for it.
 pub fn lock_object(class: Oid, object: u32) {
-    acquire(class, object, false);
+    acquire(class, object, 0, Until::EndOfTransaction, false);
+}
+
+/// As [`try_lock_part`], until it is released or the process ends.
+pub fn try_hold_part(class: Oid, object: u32, part: u16) -> bool {
+    acquire(class, object, part, Until::Released, true)
+}
+
+/// Gives back what [`try_hold_part`] took.
+pub fn release_part(class: Oid, object: u32, part: u16) {
+    // SAFETY: the tag is complete; a lock that isn't held is a warning.
+    unsafe {
+        pg_sys::LockRelease(
+            &tag(class, object, part),
+            pg_sys::ExclusiveLock as pg_sys::LOCKMODE,
+            true,
+        );
+    }
 }
 
 /// Takes the lock that reading a table takes; false if there is no such table.
@@ -28,16 +58,33 @@ pub fn lock_table_for_reading(table: Oid) -> bool {
     }
 }
 
-fn acquire(class: Oid, object: u32, at_once: bool) -> pg_sys::LockAcquireResult::Type {
-    // As the macro SET_LOCKTAG_OBJECT fills it.
-    let tag = pg_sys::LOCKTAG {
+/// How long sessions wait for a lock before they look for a deadlock, in milliseconds.
+pub fn deadlock_timeout() -> i32 {
+    // SAFETY: reads a setting.
+    unsafe { pg_sys::DeadlockTimeout }
+}
+
+fn acquire(class: Oid, object: u32, part: u16, until: Until, at_once: bool) -> bool {
+    // SAFETY: the tag is complete.
+    let result = unsafe {
+        pg_sys::LockAcquire(
+            &tag(class, object, part),
+            pg_sys::ExclusiveLock as pg_sys::LOCKMODE,
+            until == Until::Released,
+            at_once,
+        )
+    };
+    result != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
+}
+
+/// As the macro SET_LOCKTAG_OBJECT fills it.
+fn tag(class: Oid, object: u32, part: u16) -> pg_sys::LOCKTAG {
+    pg_sys::LOCKTAG {
         locktag_field1: database_oid().to_u32(),
         locktag_field2: class.to_u32(),
         locktag_field3: object,
-        locktag_field4: 0,
+        locktag_field4: part,
         locktag_type: pg_sys::LockTagType::LOCKTAG_OBJECT as u8,
         locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
-    };
-    // SAFETY: the tag is complete; not a session lock.
-    unsafe { pg_sys::LockAcquire(&tag, pg_sys::ExclusiveLock as pg_sys::LOCKMODE, false, at_once) }
+    }
 }

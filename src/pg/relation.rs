@@ -1,6 +1,7 @@
 //! How large a table is, and which file it is in. The caller holds a lock on it.
 
 use pgrx::pg_sys::{self, Oid};
+use std::ffi::CStr;
 
 /// Number of the file that holds a table's rows; invalid if there is none. Every rewrite makes a new one.
 pub fn file(relation: Oid) -> Oid {
@@ -13,6 +14,20 @@ pub fn file(relation: Oid) -> Oid {
         let file = (*open).rd_locator.relNumber;
         pg_sys::table_close(open, pg_sys::NoLock as pg_sys::LOCKMODE);
         file
+    }
+}
+
+/// Qualified name of a table, quoted where SQL needs it.
+pub fn name(relation: Oid) -> Option<String> {
+    // SAFETY: catalog lookups; what they return is palloc'd and copied.
+    unsafe {
+        let name = pg_sys::get_rel_name(relation);
+        let schema = pg_sys::get_namespace_name(pg_sys::get_rel_namespace(relation));
+        if name.is_null() || schema.is_null() {
+            return None;
+        }
+        let qualified = pg_sys::quote_qualified_identifier(schema, name);
+        Some(CStr::from_ptr(qualified).to_string_lossy().into_owned())
     }
 }
 

@@ -7,6 +7,9 @@ use pgrx::pg_sys;
 use std::panic::AssertUnwindSafe;
 
 /// Who runs the transactions: a procedure that SQL called, or a background worker.
+///
+/// All of them are READ COMMITTED, whatever the database's default is: each statement has to see what others have
+/// committed, and a job has nothing to gain from failing with a serialization error.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Transactions {
     Procedure,
@@ -28,38 +31,78 @@ impl Transactions {
         }
         // SAFETY: this level of SPI is what SPI_commit belongs to; levels opened by statements come and go above it.
         unsafe { pg_sys::SPI_connect_ext(pg_sys::SPI_OPT_NONATOMIC as i32) };
+        // The transaction of the CALL itself has its snapshot, and with it its isolation level.
+        Self::commit_procedure();
         let result = body(Self::Procedure);
         // SAFETY: the level opened above.
         unsafe { pg_sys::SPI_finish() };
         Some(result)
     }
 
-    /// Runs `body` in a transaction of its own and commits it.
-    pub fn run<T>(self, body: impl FnOnce() -> T) -> T {
+    /// Runs `body` in a transaction of its own, and commits it. After an `Err` nothing is committed: the caller has to
+    /// raise it, which ends the transaction.
+    pub fn run<T, E>(self, body: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
         match self {
-            Self::Procedure => {
-                let result = body();
-                // SAFETY: a procedure's own level of SPI; the next transaction begins at once.
-                unsafe { pg_sys::SPI_commit() };
-                result
+            Self::Procedure => Self::run_in_procedure(body),
+            Self::Worker => Self::run_in_worker(body),
+        }
+    }
+
+    fn run_in_procedure<T, E>(body: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        // What a batch allocates would stay until the CALL returns: a procedure's memory survives its transactions. The
+        // snapshot is for values that are stored out of line, which are fetched after their statement.
+        //
+        // SAFETY: context and snapshot are put back in the order they were taken. After an error both go with the
+        // transaction and the procedure's level of SPI.
+        unsafe {
+            let scratch = pg_sys::AllocSetContextCreateInternal(
+                pg_sys::CurrentMemoryContext,
+                c"pg_encrypt transaction".as_ptr(),
+                pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
+                pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
+                pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
+            );
+            let outer = pg_sys::CurrentMemoryContext;
+            pg_sys::CurrentMemoryContext = scratch;
+            pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+            let result = body();
+            pg_sys::PopActiveSnapshot();
+            pg_sys::CurrentMemoryContext = outer;
+            pg_sys::MemoryContextDelete(scratch);
+            if result.is_ok() {
+                Self::commit_procedure();
             }
-            Self::Worker => {
-                // SAFETY: a worker is between transactions here; the snapshot is for functions that expect one.
-                unsafe {
-                    pg_sys::SetCurrentStatementStartTimestamp();
-                    pg_sys::StartTransactionCommand();
-                    pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
-                }
-                let result = body();
-                // SAFETY: ends what was begun above.
-                unsafe {
-                    pg_sys::PopActiveSnapshot();
-                    pg_sys::CommitTransactionCommand();
-                    pg_sys::pgstat_report_stat(true);
-                }
-                result
+            result
+        }
+    }
+
+    fn commit_procedure() {
+        // SAFETY: a procedure's own level of SPI is the innermost. The next transaction begins at once and has no
+        // snapshot yet: its level is set as COMMIT AND CHAIN does.
+        unsafe {
+            pg_sys::SPI_commit();
+            pg_sys::XactIsoLevel = pg_sys::XACT_READ_COMMITTED as i32;
+        }
+    }
+
+    fn run_in_worker<T, E>(body: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        // SAFETY: a worker is between transactions here; the snapshot is for values that are stored out of line.
+        unsafe {
+            pg_sys::SetCurrentStatementStartTimestamp();
+            pg_sys::StartTransactionCommand();
+            pg_sys::XactIsoLevel = pg_sys::XACT_READ_COMMITTED as i32;
+            pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+        }
+        let result = body();
+        if result.is_ok() {
+            // SAFETY: ends what was begun above.
+            unsafe {
+                pg_sys::PopActiveSnapshot();
+                pg_sys::CommitTransactionCommand();
+                pg_sys::pgstat_report_stat(true);
             }
         }
+        result
     }
 }
 

@@ -30,6 +30,13 @@ impl Patience for LatchPatience {
     }
 }
 
+/// Sleeps until something wakes the process, a second at most.
+pub fn sleep_until_woken() {
+    // What woke it is for the caller to find out; interrupts are looked at here.
+    let _ = LatchPatience.pause(Duration::from_secs(1));
+    check_for_interrupts();
+}
+
 /// Sleeps; raises if the statement is cancelled or the process shall end.
 pub fn sleep(time: Duration) {
     let end = std::time::Instant::now() + time;
@@ -44,14 +51,16 @@ pub fn sleep(time: Duration) {
     }
 }
 
-/// Reads the configuration files again if the server was told to. Sessions do that by themselves between statements;
-/// background workers, which have none, here.
-pub fn reload_settings() {
+/// Reads the configuration files again if the server was told to; whether it was. Sessions do that by themselves between
+/// statements; background workers, which have none, here.
+pub fn reload_settings() -> bool {
     // SAFETY: a flag that the signal handler sets; settings are read between transactions.
     unsafe {
-        if pg_sys::ConfigReloadPending != 0 && !pg_sys::MyBgworkerEntry.is_null() {
+        let told = pg_sys::ConfigReloadPending != 0 && !pg_sys::MyBgworkerEntry.is_null();
+        if told {
             pg_sys::ConfigReloadPending = 0;
             pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP);
         }
+        told
     }
 }
