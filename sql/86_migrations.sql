@@ -14,6 +14,8 @@ create table encrypt.migrations (
     -- Columns that identify a row: those of the primary key, or of a unique index without NULLs.
     key_columns  name[] not null,
     options      jsonb not null default '{}',
+    -- Keys that were deleted or moved away while rows were being copied.
+    tombstones   regclass,
     verification jsonb,
     created_at   timestamptz not null default now(),
     created_by   name not null,
@@ -39,6 +41,8 @@ comment on column encrypt.migrations.phase is
 comment on column encrypt.migrations.key_name is 'key that encrypts';
 comment on column encrypt.migrations.key_columns is 'columns that identify a row';
 comment on column encrypt.migrations.options is 'options given to start_migration';
+comment on column encrypt.migrations.tombstones is
+    'table of keys that were deleted while rows were copied';
 comment on column encrypt.migrations.verification is 'result of the last complete comparison';
 comment on column encrypt.migrations.created_at is 'when it was started';
 comment on column encrypt.migrations.created_by is 'role that started it';
@@ -98,26 +102,41 @@ comment on column encrypt.migration_objects.plain is 'object of the plaintext ta
 comment on column encrypt.migration_objects.encrypted is 'its counterpart';
 comment on column encrypt.migration_objects.name is 'name that it has before and after';
 
--- Statements that keep the shadow in step, one per table, event and level; the trigger functions run them.
+-- Statements that keep the shadow in step, for each table, event and level; the trigger functions run them.
 create table encrypt.sync_statements (
-    relation     regclass not null,
-    event        text collate "C" not null check (event in ('insert', 'update', 'delete', 'truncate')),
-    level        text collate "C" not null check (level in ('statement', 'row')),
-    migration_id integer not null,
-    statements   text[] not null,
+    relation         regclass not null,
+    event            text collate "C" not null check (event in ('insert', 'update', 'delete', 'truncate')),
+    level            text collate "C" not null check (level in ('statement', 'row')),
+    migration_id     integer not null,
+    key_name         text collate "C" not null,
+    key_columns      text[] not null,
+    identity_columns text[] not null,
+    statements       text[] not null,
+    replacing        text[] not null,
     constraint sync_statements_pkey primary key (relation, event, level)
 );
 comment on table encrypt.sync_statements is 'what the triggers of a migrating table run';
 comment on column encrypt.sync_statements.relation is 'table that is written to';
 comment on column encrypt.sync_statements.event is 'insert, update, delete or truncate';
 comment on column encrypt.sync_statements.level is
-    'statement: all rows at once, from the transition tables encrypt_old and encrypt_new; row: $1 is the old row, $2 the new';
+    'statement: all rows at once, from the transition tables encrypt_old and encrypt_new; row: one, whose key columns are $1, $2, ...';
 comment on column encrypt.sync_statements.migration_id is 'migration';
-comment on column encrypt.sync_statements.statements is 'SQL, in the order it is run';
+comment on column encrypt.sync_statements.key_name is 'key that encrypts';
+comment on column encrypt.sync_statements.key_columns is 'columns that identify a row';
+comment on column encrypt.sync_statements.identity_columns is
+    'columns of the key and of everything else that is unique: an update that changes none of them can''t collide';
+comment on column encrypt.sync_statements.statements is
+    'SQL, in the order it is run; the first of an insert or update says whether it reached all rows';
+comment on column encrypt.sync_statements.replacing is
+    'SQL that makes the rows of the shadow what the table has now, whatever it was; run if the other did not suffice';
 
 -- Everyone may see which tables migrate and how far they are; only the functions below change it.
 grant select on encrypt.migrations, encrypt.migration_columns, encrypt.migration_relations, encrypt.migration_objects
     to public;
+
+create trigger announce after insert or update or delete or truncate on encrypt.sync_statements
+    for each statement execute function encrypt._announce_change();
+alter table encrypt.sync_statements enable always trigger announce;
 
 -- A dump carries a migration with its tables and triggers. Its jobs are of this server's files and start anew;
 -- migration_objects holds OIDs, which mean nothing elsewhere: cutover finds the pairs by name then.

@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! api        what SQL calls: parse, call, return
+//! migrate    dual write: triggers of migrating tables
 //! jobs       work on all rows of tables, in short transactions
 //! types      encrypted types: sealing, opening, comparing, making them
 //! keyring    keys of this backend: resolved, unwrapped, cached, used
@@ -20,6 +21,7 @@ mod guc;
 mod hex;
 mod jobs;
 mod keyring;
+mod migrate;
 mod plaintext;
 mod types;
 #[macro_use]

@@ -15,6 +15,7 @@
 //! | [`type_operators`] | their operators, comparators and hashes |
 //! | [`configuration`] | facts for `check_configuration` |
 //! | [`statements`] | statements that run with a user's rights |
+//! | [`sync`] | triggers of migrating tables |
 //! | [`guards`] | triggers on our own tables |
 
 mod ciphertext;
@@ -27,6 +28,7 @@ mod keys;
 mod rewrap;
 mod search;
 mod statements;
+mod sync;
 mod type_io;
 mod type_operators;
 mod types;

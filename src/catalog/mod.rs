@@ -5,6 +5,7 @@ pub mod grants;
 pub mod jobs;
 pub mod keys;
 pub mod root_parameters;
+pub mod sync_statements;
 pub mod types;
 
 use std::ffi::CStr;

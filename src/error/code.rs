@@ -89,8 +89,12 @@ impl Error {
             | Self::DataDirectoryUnknown => ERRCODE_IO_ERROR,
             Self::Random(_) => ERRCODE_SYSTEM_ERROR,
             Self::OutOfSecretMemory => ERRCODE_OUT_OF_MEMORY,
+            Self::NotMigrating { .. } => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            Self::NullKey => ERRCODE_NOT_NULL_VIOLATION,
             Self::NotATrigger => ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
-            Self::Seal(_) | Self::TokenLength(_) | Self::Spi(_) => ERRCODE_INTERNAL_ERROR,
+            Self::Seal(_) | Self::TokenLength(_) | Self::Spi(_) | Self::Statement(_) => {
+                ERRCODE_INTERNAL_ERROR
+            }
         }
     }
 }

@@ -93,6 +93,9 @@ impl Error {
                 "Restore the file, or set pg_encrypt.root_key to where the root key is now. Nothing was created.".into()
             }
             Self::WrongRoot { .. } => "Set pg_encrypt.root_key to the root key that wrapped it.".into(),
+            Self::NotMigrating { .. } => {
+                "Start one: select encrypt.start_migration(...); or drop the trigger.".into()
+            }
             Self::NotInstalled => "Run: create extension pg_encrypt;".into(),
             _ => return None,
         })

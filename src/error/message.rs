@@ -2,6 +2,7 @@
 
 use super::Error;
 use pg_encrypt_core::key::Purpose;
+use crate::pg::plan;
 
 impl Error {
     pub(super) fn message(&self) -> String {
@@ -201,6 +202,13 @@ impl Error {
             Self::OutOfSecretMemory => "out of memory for key material".into(),
             Self::NotInstalled => "extension \"pg_encrypt\" is not created in this database".into(),
             Self::NotATrigger => "function must be called as a trigger".into(),
+            Self::NotMigrating { relation } => {
+                format!("table with OID {relation} takes part in no migration")
+            }
+            Self::NullKey => "a column that identifies rows is null".into(),
+            Self::Statement(plan::Refused(code)) => {
+                format!("internal statement of pg_encrypt was refused with SPI code {code}")
+            }
             Self::Spi(_) => "internal statement of pg_encrypt failed".into(),
         }
     }

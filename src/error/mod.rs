@@ -12,6 +12,7 @@
 
 use crate::pg::call::{NullArgument, TooLarge};
 use crate::pg::column::BadReference;
+use crate::pg::plan;
 use crate::pg::scan::NoSuchTable;
 use crate::pg::typeio::Refused;
 use pg_encrypt_core::compress::CompressionError;
@@ -292,6 +293,11 @@ pub enum Error {
     OutOfSecretMemory,
     NotInstalled,
     NotATrigger,
+    NotMigrating {
+        relation: u32,
+    },
+    NullKey,
+    Statement(plan::Refused),
     Spi(SpiError),
 }
 
@@ -360,6 +366,7 @@ from! {
     TypedError => Typed,
     RandomError => Random,
     SpiError => Spi,
+    plan::Refused => Statement,
 }
 
 impl From<AuthenticationFailed> for Error {

@@ -10,6 +10,8 @@
 //! | [`inval`] | when did something that we cached change? when did a transaction end? |
 //! | [`lock`] | locks on things that are no relations |
 //! | [`modifier`] | what does a type modifier mean, and what does it make of a value? |
+//! | [`plan`] | statements that are planned once and run often |
+//! | [`transition`] | which rows did a statement change? |
 //! | [`proc`] | what does the catalog say about a function? |
 //! | [`relation`] | how large a table is, and which file it is in |
 //! | [`scan`] | how are our own tables read without SQL, snapshots of old statements, or privileges of the caller? |
@@ -45,6 +47,7 @@ pub mod identity;
 pub mod inval;
 pub mod lock;
 pub mod modifier;
+pub mod plan;
 pub mod proc;
 pub mod relation;
 pub mod scan;
@@ -56,6 +59,7 @@ pub mod site;
 pub mod sort;
 pub mod sql;
 pub mod transaction;
+pub mod transition;
 pub mod trigger;
 pub mod typeio;
 pub mod wait;

@@ -5,10 +5,11 @@
 //! encrypt under the new key. A catalog scan takes a snapshot of its own, sees what our transaction wrote, and works
 //! in parallel workers and on a standby.
 
+use super::array::text_elements;
 use super::datum::{uuid_bytes, varlena_bytes};
 use super::inval;
 use pgrx::pg_sys;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::num::NonZeroUsize;
 
 /// A table and the index to find rows by.
@@ -50,7 +51,7 @@ pub fn relation_oid(schema: &CStr, table: &CStr) -> Option<pg_sys::Oid> {
 
 /// The OID of a schema.
 pub fn schema_oid(name: &str) -> Option<pg_sys::Oid> {
-    let name = std::ffi::CString::new(name).ok()?;
+    let name = CString::new(name).ok()?;
     // SAFETY: a catalog lookup with a terminated name.
     let oid = unsafe { pg_sys::get_namespace_oid(name.as_ptr(), true) };
     (oid != pg_sys::InvalidOid).then_some(oid)
@@ -154,6 +155,13 @@ impl Row {
     /// A text or bytea column.
     pub fn bytes(&self, column: usize) -> Option<Vec<u8>> {
         self.datum(column).map(|datum| varlena_bytes(datum).to_vec())
+    }
+
+    /// An array of text in the database's encoding, NULLs left out; empty for NULL.
+    pub fn texts(&self, column: usize) -> Vec<CString> {
+        let elements = self.datum(column).map(text_elements).unwrap_or_default();
+        let text = |element: Option<&[u8]>| CString::new(element?).ok();
+        elements.into_iter().filter_map(text).collect()
     }
 
     /// Text; bytes that are no UTF-8 (other database encodings) are replaced, so for messages and fixed words only.

@@ -2,6 +2,7 @@
 
 use super::call::Call;
 use super::datum::varlena_bytes;
+use super::transition::TransitionTable;
 use pgrx::pg_sys;
 use std::ffi::CStr;
 use std::num::NonZeroUsize;
@@ -53,6 +54,49 @@ impl Trigger {
         unsafe { (*(*self.data).tg_relation).rd_id }
     }
 
+    /// The owner of that table.
+    pub fn owner(&self) -> pg_sys::Oid {
+        // SAFETY: valid for the call.
+        unsafe { (*(*(*self.data).tg_relation).rd_rel).relowner }
+    }
+
+    /// Whether it fires once per row.
+    pub fn is_for_row(&self) -> bool {
+        // SAFETY: valid for the call.
+        unsafe { (*self.data).tg_event & pg_sys::TRIGGER_EVENT_ROW != 0 }
+    }
+
+    /// The rows that a statement replaced or deleted, if the trigger declares them.
+    pub fn old_table(&self) -> Option<TransitionTable> {
+        // SAFETY: null or a tuplestore that is valid for the call; the descriptor is the table's.
+        unsafe { TransitionTable::of((*self.data).tg_oldtable, (*(*self.data).tg_relation).rd_att) }
+    }
+
+    /// The rows that a statement made, if the trigger declares them.
+    pub fn new_table(&self) -> Option<TransitionTable> {
+        // SAFETY: as above.
+        unsafe { TransitionTable::of((*self.data).tg_newtable, (*(*self.data).tg_relation).rd_att) }
+    }
+
+    /// A column of the table by its name.
+    pub fn column(&self, name: &CStr) -> Option<Column> {
+        // SAFETY: the descriptor is valid for the call; a number above 0 is that of a column.
+        unsafe {
+            let descriptor = (*(*self.data).tg_relation).rd_att;
+            let number = usize::try_from(pg_sys::SPI_fnumber(descriptor, name.as_ptr())).ok()?;
+            let attribute = super::tuple_attribute(descriptor, number.checked_sub(1)?);
+            Some(Column {
+                number,
+                type_oid: (*attribute).atttypid,
+            })
+        }
+    }
+
+    /// For SPI, which makes the transition tables known to statements.
+    pub(super) fn data(&self) -> *mut pg_sys::TriggerData {
+        self.data
+    }
+
     /// The row as it was (UPDATE, DELETE) or, for INSERT, as it will be.
     pub fn old_row(&self) -> TriggerRow {
         // SAFETY: row triggers only.
@@ -73,6 +117,13 @@ impl Trigger {
             descriptor: unsafe { (*(*self.data).tg_relation).rd_att },
         }
     }
+}
+
+/// A column of a trigger's table.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Column {
+    pub number: usize,
+    pub type_oid: pg_sys::Oid,
 }
 
 /// What a DROP statement with CASCADE is about.
@@ -151,7 +202,7 @@ impl TriggerRow {
         pg_sys::Datum::from(self.tuple)
     }
 
-    fn datum(&self, column: usize) -> Option<pg_sys::Datum> {
+    pub fn datum(&self, column: usize) -> Option<pg_sys::Datum> {
         let column = NonZeroUsize::new(column)?;
         // SAFETY: tuple and descriptor are valid while the trigger runs.
         unsafe { pgrx::htup::heap_getattr_raw(self.tuple, column, self.descriptor) }
@@ -181,22 +232,40 @@ impl TriggerRow {
 
     /// Whether a column has the same stored bytes (or NULL) in both rows.
     pub fn same(&self, other: &TriggerRow, column: usize) -> bool {
-        // SAFETY: the column exists, its length and passing mode come from the descriptor.
-        unsafe {
-            let attribute = super::tuple_attribute(self.descriptor, column - 1);
-            match (self.datum(column), other.datum(column)) {
-                (None, None) => true,
-                (Some(a), Some(b)) if (*attribute).attbyval => a == b,
-                // The same content may have headers of different size.
-                (Some(a), Some(b)) if (*attribute).attlen == -1 => varlena_bytes(a) == varlena_bytes(b),
-                (Some(a), Some(b)) => {
-                    let content = |datum: pg_sys::Datum| {
-                        std::slice::from_raw_parts(datum.cast_mut_ptr::<u8>(), (*attribute).attlen as usize)
-                    };
-                    content(a) == content(b)
-                }
-                _ => false,
+        // SAFETY: the column exists; its values are of the descriptor's types.
+        unsafe { same_datum(self.descriptor, column, self.datum(column), other.datum(column)) }
+    }
+}
+
+/// Whether two values of a column (or NULLs) have the same bytes.
+///
+/// # Safety
+/// The column exists in the descriptor, and the values are of its type.
+pub(super) unsafe fn same_datum(
+    descriptor: pg_sys::TupleDesc,
+    column: usize,
+    a: Option<pg_sys::Datum>,
+    b: Option<pg_sys::Datum>,
+) -> bool {
+    // SAFETY: length and passing mode come from the descriptor.
+    unsafe {
+        let attribute = super::tuple_attribute(descriptor, column - 1);
+        match (a, b) {
+            (None, None) => true,
+            (Some(a), Some(b)) if (*attribute).attbyval => a == b,
+            // The same content may have headers of different size.
+            (Some(a), Some(b)) if (*attribute).attlen == -1 => varlena_bytes(a) == varlena_bytes(b),
+            (Some(a), Some(b)) if (*attribute).attlen == -2 => {
+                let content = |datum: pg_sys::Datum| CStr::from_ptr(datum.cast_mut_ptr());
+                content(a) == content(b)
             }
+            (Some(a), Some(b)) => {
+                let content = |datum: pg_sys::Datum| {
+                    std::slice::from_raw_parts(datum.cast_mut_ptr::<u8>(), (*attribute).attlen as usize)
+                };
+                content(a) == content(b)
+            }
+            _ => false,
         }
     }
 }

@@ -1,0 +1,165 @@
+//! Statements of migrating tables, prepared once per session.
+
+use crate::catalog::sync_statements::{self, SyncRow};
+use crate::error::Error;
+use crate::pg::inval;
+use crate::pg::plan::{Connection, Plan, Refused};
+use crate::pg::trigger::{Column, Trigger};
+use pgrx::pg_sys::{Datum, Oid};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::rc::Rc;
+
+/// Which statements of a table.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Case {
+    pub event: &'static str,
+    pub level: &'static str,
+}
+
+/// What the triggers of one table run.
+pub struct Statements {
+    pub key_name: Vec<u8>,
+    /// The columns that identify a row.
+    pub key: Vec<Column>,
+    /// Those and all others that are unique.
+    pub identity: Vec<usize>,
+    rows: Vec<SyncRow>,
+    prepared: RefCell<HashMap<(Case, bool), Rc<Vec<Plan>>>>,
+}
+
+thread_local! {
+    /// By table, with the generation in which the table's rows were read last.
+    static KNOWN: RefCell<HashMap<Oid, (u64, Rc<Statements>)>> = RefCell::default();
+}
+
+/// The statements of the trigger's table.
+///
+/// A session that has not heard of newer ones yet does no harm with older ones, because they change in two ways only. The
+/// backfill is over: then they stop recording deleted keys, which are read no more. The tables are exchanged: that
+/// takes a lock which no statement on the table is under, and the next one hears of it when it takes its own.
+pub fn of(trigger: &Trigger) -> Result<Rc<Statements>, Error> {
+    let relation = trigger.relation();
+    let generation = inval::generation();
+    let known = KNOWN.with_borrow(|known| known.get(&relation).cloned());
+    if let Some((read_in, statements)) = &known
+        && *read_in == generation
+    {
+        return Ok(Rc::clone(statements));
+    }
+    let rows = sync_statements::by_relation(relation)?;
+    let statements = match known {
+        // A generation ends with every rollback; plans are worth keeping.
+        Some((_, statements)) if statements.rows == rows && statements.fits(trigger) => statements,
+        _ => Rc::new(Statements::of(trigger, rows)?),
+    };
+    KNOWN.with_borrow_mut(|known| known.insert(relation, (generation, Rc::clone(&statements))));
+    Ok(statements)
+}
+
+impl Statements {
+    fn of(trigger: &Trigger, rows: Vec<SyncRow>) -> Result<Self, Error> {
+        let unknown = || Error::NotMigrating {
+            relation: trigger.relation().to_u32(),
+        };
+        let first = rows.first().ok_or_else(unknown)?;
+        let columns = |names: &[CString]| -> Option<Vec<Column>> {
+            names.iter().map(|name| trigger.column(name)).collect()
+        };
+        let identity = columns(&first.identity_columns).ok_or_else(unknown)?;
+        Ok(Self {
+            key_name: first.key_name.clone(),
+            key: columns(&first.key_columns).ok_or_else(unknown)?,
+            identity: identity.iter().map(|column| column.number).collect(),
+            rows,
+            prepared: RefCell::default(),
+        })
+    }
+
+    /// Whether the columns are still where they were.
+    fn fits(&self, trigger: &Trigger) -> bool {
+        self.rows.first().is_some_and(|row| {
+            let now = |name: &CString| trigger.column(name);
+            row.key_columns
+                .iter()
+                .map(now)
+                .eq(self.key.iter().copied().map(Some))
+                && row
+                    .identity_columns
+                    .iter()
+                    .map(|name| now(name).map(|column| column.number))
+                    .eq(self.identity.iter().copied().map(Some))
+        })
+    }
+
+    fn texts(&self, case: Case, replacing: bool) -> &[CString] {
+        let row = self
+            .rows
+            .iter()
+            .find(|row| row.event == case.event && row.level == case.level);
+        match (row, replacing) {
+            (None, _) => &[],
+            (Some(row), true) => &row.replacing,
+            (Some(row), false) => &row.statements,
+        }
+    }
+
+    /// Runs the statements of a case in their order, with plans that are kept; how many rows the first changed.
+    pub fn run(
+        &self,
+        connection: &Connection<'_>,
+        case: Case,
+        replacing: bool,
+        values: &[Datum],
+    ) -> Result<u64, Error> {
+        let kept = self.prepared.borrow().get(&(case, replacing)).cloned();
+        // Held by this call, since a trigger within it may drop what is kept.
+        let (plans, planned) = match kept.filter(|plans| plans.iter().all(Plan::is_valid)) {
+            Some(plans) => (plans, true),
+            None => (self.prepare(connection, case, replacing, values.len())?, false),
+        };
+        let mut counts = plans.iter().map(|plan| match planned {
+            true => connection.execute(plan, values),
+            false => connection.execute_by_index(plan, values),
+        });
+        let first = counts.next().transpose()?.unwrap_or(0);
+        for count in counts {
+            count?;
+        }
+        if !planned {
+            self.prepared.borrow_mut().insert((case, replacing), plans);
+        }
+        Ok(first)
+    }
+
+    fn prepare(
+        &self,
+        connection: &Connection<'_>,
+        case: Case,
+        replacing: bool,
+        parameters: usize,
+    ) -> Result<Rc<Vec<Plan>>, Error> {
+        let types: Vec<Oid> = self.key[..parameters.min(self.key.len())]
+            .iter()
+            .map(|column| column.type_oid)
+            .collect();
+        let plans = self
+            .texts(case, replacing)
+            .iter()
+            .map(|text| connection.prepare(text, &types)?.keep())
+            .collect::<Result<Vec<_>, Refused>>()?;
+        Ok(Rc::new(plans))
+    }
+
+    /// As [`Self::run`], planned for the very rows that the transition tables hold now.
+    pub fn run_once(&self, connection: &Connection<'_>, case: Case, replacing: bool) -> Result<u64, Error> {
+        let mut first = None;
+        for text in self.texts(case, replacing) {
+            let plan = connection.prepare(text, &[])?;
+            let count = connection.execute(&plan, &[])?;
+            first.get_or_insert(count);
+        }
+        Ok(first.unwrap_or(0))
+    }
+}

@@ -1,0 +1,193 @@
+//! Dual write: what a trigger of a migrating table does.
+//!
+//! **One rule.** Whatever a statement did, afterwards the shadow has for each key that it touched what the table has: the
+//! row, encrypted, or none. Rows are never copied out of the transition tables, only looked up by the keys in them, because
+//! those may hold rows that are history already: a trigger of the application's, a cascading foreign key or a
+//! function that the statement calls can have changed them again, and its own statement fired first. Looked up, a
+//! change may be applied twice, or late, or in another order, and the result is the same. The rows are this
+//! transaction's own (it changed them, or deleted them), so what it sees of them is what there is.
+//!
+//! **Ways, the shortest that suffices.**
+//! - Insert: the rows are added. If not all could be, the keys are *replaced*: what the shadow has of them is deleted, and
+//!   what the table has is inserted.
+//! - Update that left the key and everything else that is unique as it was: the rows are updated; an encrypted value whose
+//!   plaintext did not change stays as it is, so its index entries and TOAST stay too. If not all were there (not yet copied,
+//!   or twice in the transition table), the keys are replaced.
+//! - Any other update, such as a shift of all keys or two rows that swap theirs: the old and the new keys are replaced.
+//!   Updated one by one they would collide on their way, as they did not in the table, which took them in another order.
+//! - Delete: what the table no longer has is deleted.
+//!
+//! One row goes by its key as a parameter, which needs no more than an index lookup in each table; several go through the
+//! transition tables; very many get a plan of their own.
+
+use super::statements::{self, Case, Statements};
+use crate::error::Error;
+use crate::keyring::deputy::Deputy;
+use crate::pg::identity;
+use crate::pg::plan::{Connection, connected};
+use crate::pg::transition::TransitionTable;
+use crate::pg::trigger::{Event, Trigger};
+use pgrx::pg_sys::Datum;
+
+/// Statements on as many rows are planned for themselves: that takes less than a thousandth of their time, and the
+/// right plan for them may read whole tables.
+const MANY: u64 = 1000;
+
+/// The key of a row; a key has no NULLs.
+type Key = Vec<Datum>;
+
+/// What is run: for one row by its key, or for all rows of the transition tables.
+struct Work<'a> {
+    statements: &'a Statements,
+    connection: &'a Connection<'a>,
+    event: &'static str,
+    rows: u64,
+}
+
+/// Brings the shadow of the trigger's table up to date with what the trigger fired for.
+pub fn apply(trigger: &Trigger) -> Result<(), Error> {
+    let (old, new) = (trigger.old_table(), trigger.new_table());
+    let rows = [old, new].into_iter().flatten().map(TransitionTable::count).max();
+    // Statements that touched no row; a TRUNCATE has no transition table.
+    if rows == Some(0) {
+        return Ok(());
+    }
+    let statements = statements::of(trigger)?;
+    let owner = trigger.owner();
+    identity::as_owner_in_trigger(owner, || {
+        let _deputy = Deputy::appoint(&statements.key_name, owner);
+        connected(trigger, |connection| {
+            let work = Work {
+                statements: &statements,
+                connection,
+                event: match trigger.event() {
+                    Event::Insert => "insert",
+                    Event::Update => "update",
+                    Event::Delete => "delete",
+                    Event::Truncate => "truncate",
+                },
+                rows: rows.unwrap_or(0),
+            };
+            match (trigger.event(), old, new) {
+                (Event::Truncate, ..) => work.all(false).map(drop),
+                _ if trigger.is_for_row() => row(&work, trigger),
+                (Event::Insert, _, Some(new)) => inserted(&work, new),
+                (Event::Update, Some(old), Some(new)) => updated(&work, old, new),
+                (Event::Delete, Some(old), _) => deleted(&work, old),
+                _ => Err(Error::NotATrigger),
+            }
+        })?
+    })
+}
+
+fn inserted(work: &Work<'_>, new: TransitionTable) -> Result<(), Error> {
+    if new.count() == 1 {
+        let mut row = new.rows();
+        row.next();
+        return work.insert(&work.key(|column| row.datum(column))?);
+    }
+    if work.all(false)? < work.rows {
+        work.all(true)?;
+    }
+    Ok(())
+}
+
+fn updated(work: &Work<'_>, old: TransitionTable, new: TransitionTable) -> Result<(), Error> {
+    if old.count() == 1 && new.count() == 1 {
+        let (mut before, mut after) = (old.rows(), new.rows());
+        before.next();
+        after.next();
+        let moved = !old.same_in(new, &work.key_columns());
+        let after = work.key(|column| after.datum(column))?;
+        return match moved {
+            true => work.move_key(&work.key(|column| before.datum(column))?, &after),
+            false => work.update(&after),
+        };
+    }
+    if !old.same_in(new, &work.statements.identity) || work.all(false)? < work.rows {
+        work.all(true)?;
+    }
+    Ok(())
+}
+
+fn deleted(work: &Work<'_>, old: TransitionTable) -> Result<(), Error> {
+    if old.count() == 1 {
+        let mut row = old.rows();
+        row.next();
+        return work.delete(&work.key(|column| row.datum(column))?);
+    }
+    work.all(false).map(drop)
+}
+
+/// Row triggers fire where statement triggers don't: in the apply workers of logical replication, and wherever
+/// `session_replication_role` is `replica`.
+fn row(work: &Work<'_>, trigger: &Trigger) -> Result<(), Error> {
+    let row = trigger.old_row();
+    let key = work.key(|column| row.datum(column))?;
+    match trigger.event() {
+        Event::Insert => work.insert(&key),
+        Event::Delete => work.delete(&key),
+        _ => {
+            let after = trigger.new_row();
+            let same = work.key_columns().iter().all(|column| row.same(&after, *column));
+            let after = work.key(|column| after.datum(column))?;
+            match same {
+                true => work.update(&after),
+                false => work.move_key(&key, &after),
+            }
+        }
+    }
+}
+
+impl Work<'_> {
+    fn key_columns(&self) -> Vec<usize> {
+        self.statements.key.iter().map(|column| column.number).collect()
+    }
+
+    fn key(&self, value: impl Fn(usize) -> Option<Datum>) -> Result<Key, Error> {
+        let values = self.statements.key.iter().map(|column| value(column.number));
+        values.collect::<Option<Key>>().ok_or(Error::NullKey)
+    }
+
+    fn insert(&self, key: &Key) -> Result<(), Error> {
+        match self.one(false, key)? {
+            0 => self.one(true, key).map(drop),
+            _ => Ok(()),
+        }
+    }
+
+    /// A single row collides with no other on its way, whatever it changes: the shadow has all others as the table had them
+    /// when it let the change happen.
+    fn update(&self, key: &Key) -> Result<(), Error> {
+        self.insert(key)
+    }
+
+    /// The old key first: what it leaves behind would be in the way of the new one.
+    fn move_key(&self, from: &Key, to: &Key) -> Result<(), Error> {
+        self.one(true, from)?;
+        self.one(true, to).map(drop)
+    }
+
+    fn delete(&self, key: &Key) -> Result<(), Error> {
+        self.one(false, key).map(drop)
+    }
+
+    fn one(&self, replacing: bool, key: &Key) -> Result<u64, Error> {
+        let case = Case {
+            event: self.event,
+            level: "row",
+        };
+        self.statements.run(self.connection, case, replacing, key)
+    }
+
+    fn all(&self, replacing: bool) -> Result<u64, Error> {
+        let case = Case {
+            event: self.event,
+            level: "statement",
+        };
+        match self.rows < MANY {
+            true => self.statements.run(self.connection, case, replacing, &[]),
+            false => self.statements.run_once(self.connection, case, replacing),
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Statements that are planned once per session and run often.
+
+use super::trigger::Trigger;
+use super::{settings, xact};
+use pgrx::pg_sys::{self, Datum, Oid};
+use std::ffi::CStr;
+use std::marker::PhantomData;
+
+/// A connection to SPI, for the statements of one trigger.
+pub struct Connection<'a>(PhantomData<&'a ()>);
+
+/// A statement whose plan outlives the transaction. Freed when dropped.
+pub struct Plan(pg_sys::SPIPlanPtr);
+
+/// SPI refused, with its own number for the reason. Everything that has to do with the statement raises.
+pub struct Refused(pub i32);
+
+/// Lookups by key, whatever the planner may believe of a table that was empty when the plan was made: a kept plan must
+/// not go through a whole table once that has a billion rows.
+const BY_INDEX: [(&CStr, &CStr); 3] = [
+    (c"enable_seqscan", c"off"),
+    (c"enable_hashjoin", c"off"),
+    (c"enable_mergejoin", c"off"),
+];
+
+/// Runs `body` with a connection in which the trigger's transition tables, if it has any, can be read by their names.
+pub fn connected<T>(trigger: &Trigger, body: impl FnOnce(&Connection<'_>) -> T) -> Result<T, Refused> {
+    // SAFETY: closed below; if `body` raises, the transaction closes it.
+    unsafe {
+        accepted(pg_sys::SPI_connect())?;
+        accepted(pg_sys::SPI_register_trigger_data(trigger.data()))?;
+    }
+    let result = body(&Connection(PhantomData));
+    // SAFETY: opened above.
+    accepted(unsafe { pg_sys::SPI_finish() })?;
+    Ok(result)
+}
+
+impl Connection<'_> {
+    /// Prepares a statement with parameters of these types, for any values of them.
+    pub fn prepare(&self, statement: &CStr, types: &[Oid]) -> Result<Plan, Refused> {
+        // SAFETY: the statement is terminated, the types are copied.
+        let plan = unsafe {
+            pg_sys::SPI_prepare_cursor(
+                statement.as_ptr(),
+                types.len() as i32,
+                types.as_ptr().cast_mut(),
+                pg_sys::CURSOR_OPT_GENERIC_PLAN as i32,
+            )
+        };
+        match plan.is_null() {
+            // SAFETY: reads a variable of the backend.
+            true => Err(Refused(unsafe { pg_sys::SPI_result })),
+            false => Ok(Plan(plan)),
+        }
+    }
+
+    /// Runs a statement that was prepared; the number of rows it changed.
+    ///
+    /// In a transaction with one snapshot it sees the newest state nevertheless, as the triggers of foreign keys do: the
+    /// rows that the transaction itself wrote are locked by it, so there is one truth about them, and it is that.
+    pub fn execute(&self, plan: &Plan, values: &[Datum]) -> Result<u64, Refused> {
+        // SAFETY: the plan is valid; values are as many as its types, and not NULL. SPI copies the snapshot.
+        unsafe {
+            let snapshot = match xact::has_one_snapshot() {
+                true => pg_sys::GetLatestSnapshot(),
+                false => std::ptr::null_mut(),
+            };
+            accepted(pg_sys::SPI_execute_snapshot(
+                plan.0,
+                values.as_ptr().cast_mut(),
+                std::ptr::null(),
+                snapshot,
+                std::ptr::null_mut(),
+                false,
+                true,
+                0,
+            ))?;
+            Ok(pg_sys::SPI_processed)
+        }
+    }
+
+    /// As [`Self::execute`] for the first time: plans it, for lookups by index.
+    pub fn execute_by_index(&self, plan: &Plan, values: &[Datum]) -> Result<u64, Refused> {
+        settings::with(&BY_INDEX, || self.execute(plan, values))
+    }
+}
+
+impl Plan {
+    /// Keeps the plan after the connection.
+    pub fn keep(self) -> Result<Self, Refused> {
+        // SAFETY: prepared and not kept before.
+        accepted(unsafe { pg_sys::SPI_keepplan(self.0) })?;
+        Ok(self)
+    }
+
+    /// Whether nothing that the statement is about has changed since it was planned.
+    pub fn is_valid(&self) -> bool {
+        // SAFETY: a valid plan.
+        unsafe { pg_sys::SPI_plan_is_valid(self.0) }
+    }
+}
+
+impl Drop for Plan {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: a valid plan that nobody else has.
+            unsafe { pg_sys::SPI_freeplan(self.0) };
+        }
+    }
+}
+
+fn accepted(code: i32) -> Result<(), Refused> {
+    match code < 0 {
+        true => Err(Refused(code)),
+        false => Ok(()),
+    }
+}
