@@ -66,14 +66,14 @@ begin
         where r.migration_id = migration
             and t.tgfoid in ('encrypt.encrypt_and_sync_row()'::regprocedure, 'encrypt.delete_encrypted_row()'::regprocedure)
     loop
-        execute format('drop trigger %I on %s', found.tgname, found.relation);
+        perform encrypt._execute_as_owner(found.relation, format('drop trigger %I on %s', found.tgname, found.relation));
     end loop;
     delete from encrypt.sync_statements s where s.migration_id = migration;
     -- Only now: older statements write to it.
     select m.tombstones as relation into found from encrypt.migrations m
     join pg_class c on c.oid = m.tombstones where m.migration_id = migration;
     if found.relation is not null then
-        execute format('drop table %s', found.relation);
+        perform encrypt._execute_as_owner(found.relation, format('drop table %s', found.relation));
     end if;
     update encrypt.migrations m set tombstones = null where m.migration_id = migration and m.tombstones is not null;
 end
@@ -86,7 +86,6 @@ create function encrypt._make_tombstones(migration integer) returns void
 $$
 declare
     m encrypt.migrations;
-    stem text;
     made text;
     columns text;
 begin
@@ -98,22 +97,11 @@ begin
     from unnest(m.key_columns) with ordinality as k (name, n)
     join pg_attribute a on a.attrelid = m.live and a.attname = k.name
     join pg_type t on t.oid = a.atttypid;
-    select format('%I.%I', m.table_schema, candidate) into made
-    from generate_series(0, 1000) as try (n)
-    cross join lateral (
-        select left(m.table_name::text, l) || '_encrypted_deleted' || coalesce(nullif(try.n, 0)::text, '') as candidate
-        from generate_series(63, 1, -1) as l
-        where octet_length(left(m.table_name::text, l) || '_encrypted_deleted' || coalesce(nullif(try.n, 0)::text, '')) <= 63
-        order by l desc limit 1) c
-    where not exists (select from pg_class x where x.relnamespace = m.table_schema::text::regnamespace
-                                                   and x.relname = candidate)
-    order by try.n
-    limit 1;
-    execute format('create table %s (%s)', made, columns);
-    execute format('alter table %s owner to %I', made,
-                   (select c.relowner::regrole from pg_class c where c.oid = m.live));
-    execute format('comment on table %s is %L', made,
-                   format('keys deleted from %s while its rows are copied to its encrypted form', m.live));
+    select format('%I.%I', m.table_schema, encrypt._free_name(m.table_name, '_encrypted_deleted', c.relnamespace)) into made
+    from pg_class c where c.oid = m.live;
+    perform encrypt._execute_as_owner(m.live, format('create table %s (%s)', made, columns));
+    perform encrypt._execute_as_owner(m.live, format('comment on table %s is %L', made,
+        format('keys deleted from %s while its rows are copied to its encrypted counterpart', m.live)));
     update encrypt.migrations r set tombstones = made::regclass where r.migration_id = migration;
 end
 $$;
@@ -134,10 +122,10 @@ begin
     insert into encrypt.sync_statements select * from encrypt._sync_statements(migration);
     for relation in select * from encrypt._live_relations(migration) loop
         for wanted in select * from encrypt._sync_triggers(relation) loop
-            execute wanted.definition;
+            perform encrypt._execute_as_owner(relation, wanted.definition);
             if wanted.enabled <> 'O' then
-                execute format('alter table only %s enable %s trigger %I', relation,
-                               case wanted.enabled when 'A' then 'always' else 'replica' end, wanted.name);
+                perform encrypt._execute_as_owner(relation, format('alter table only %s enable %s trigger %I', relation,
+                    case wanted.enabled when 'A' then 'always' else 'replica' end, wanted.name));
             end if;
         end loop;
     end loop;

@@ -136,7 +136,7 @@ begin
            string_agg(encrypt._sync_value(forward, 't', c.name, c.plain_type, c.cipher_type, c.base), ', ' order by c.ordinal),
            string_agg(format('%I = %s', c.name,
                         case when c.is_encrypted and forward then format(
-                            'case when row((s.%1$I)::%2$s::%3$s) operator(pg_catalog.*=) row(t.%1$I) then s.%1$I else %4$s end',
+                            'case when row((s.%1$I)::%2$s::%3$s)::record operator(pg_catalog.*=) row(t.%1$I)::record then s.%1$I else %4$s end',
                             c.name, c.base, c.plain_type,
                             encrypt._sync_value(forward, 't', c.name, c.plain_type, c.cipher_type, c.base))
                         else encrypt._sync_value(forward, 't', c.name, c.plain_type, c.cipher_type, c.base) end),
@@ -261,7 +261,7 @@ begin
                                    else array_remove(array[texts.deleting, texts.burying], null) end,
                 case case_of.event when 'delete' then '{}' else texts.replacing end);
         end loop;
-        return next row(pair.live, 'truncate', 'statement', migration, m.key_name, m.key_columns::text[],
+        return next row(pair.live, 'truncate'::text, 'statement'::text, migration, m.key_name, m.key_columns::text[],
             encrypt._identity_columns(pair.live, m.key_columns),
             array[format('select encrypt._empty_shadow(%L::pg_catalog.regclass)', pair.shadow)], '{}'::text[]);
     end loop;
