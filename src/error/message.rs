@@ -1,8 +1,8 @@
 //! What went wrong: in PostgreSQL's style, with names and ids, never with values, contexts or key material.
 
 use super::Error;
-use pg_encrypt_core::key::Purpose;
 use crate::pg::plan;
+use pg_encrypt_core::key::Purpose;
 
 impl Error {
     pub(super) fn message(&self) -> String {

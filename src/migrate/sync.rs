@@ -22,7 +22,7 @@
 
 use super::statements::{self, Case, Statements};
 use crate::error::Error;
-use crate::keyring::deputy::Deputy;
+use crate::keyring::deputy::{Deputy, Scope};
 use crate::pg::identity;
 use crate::pg::plan::{Connection, connected};
 use crate::pg::transition::TransitionTable;
@@ -55,7 +55,7 @@ pub fn apply(trigger: &Trigger) -> Result<(), Error> {
     let statements = statements::of(trigger)?;
     let owner = trigger.owner();
     identity::as_owner_in_trigger(owner, || {
-        let _deputy = Deputy::appoint(&statements.key_name, owner);
+        let _deputy = Deputy::appoint(&statements.key_name, owner, Scope::Everything);
         connected(trigger, |connection| {
             let work = Work {
                 statements: &statements,
