@@ -85,13 +85,15 @@ comment on function encrypt._require_updatable(regclass) is 'refuses tables whos
 
 -- Re-encryption
 
--- The statement that moves the values of one table. Columns whose value is under another key stay: case looks first.
+-- The statement that moves the values of one table. Columns whose value is under another key stay: case looks first. What
+-- is counted is what arrived: a trigger of the table's may undo the update.
 create function encrypt._reencryption_statement(relation regclass, key text, key_ids integer[]) returns text
     language sql stable security definer set search_path = pg_catalog, pg_temp as
 $$
     select format('with moved as ('
-                  'update only %s as t set %s where t.ctid >= $1 and t.ctid < $2 and (%s) returning 1) '
-                  'select array[count(*)] from moved',
+                  'update only %1$s as t set %2$s where t.ctid >= $1 and t.ctid < $2 and (%3$s) '
+                  'returning (%3$s) is not true as done) '
+                  'select array[count(*) filter (where done)] from moved',
                   _reencryption_statement.relation,
                   string_agg(format('%1$I = case when %2$s then %3$s else t.%1$I end', v."column", old.here,
                                     case v.kind
@@ -213,12 +215,14 @@ begin
     if not encrypt._add_reencryption_tasks(job, this.subject, look_first => true) then
         return true;
     end if;
-    -- Once is chance: a row that moved. Many rounds in a row are not.
-    if moved = 0 and this.round > 10 then
+    -- Once is chance: a row that an application's update moved. In the eleventh round it is something that undoes ours.
+    if moved = 0 and this.round > 10 and this.last_error is null then
         raise exception using errcode = 'object_not_in_prerequisite_state',
             message = format('values of key "%s" stay under earlier versions although they were re-encrypted', this.subject),
             hint = 'Look for triggers that are always enabled and undo the change.';
     end if;
+    -- Resumed after that: one more round, to see whether it still does.
+    update encrypt.jobs j set last_error = null where j.job_id = job and j.last_error is not null;
     return false;
 end
 $$;
@@ -307,8 +311,10 @@ begin
         end if;
         if holds then
             perform encrypt._add_task(job, target.relation, format(
-                'with moved as (update only %s as t set %s where t.ctid >= $1 and t.ctid < $2 and (%s) returning 1) '
-                'select array[count(*)] from moved', target.relation, target.assignments, target.condition), key);
+                'with moved as ('
+                'update only %1$s as t set %2$s where t.ctid >= $1 and t.ctid < $2 and (%3$s) '
+                'returning (%3$s) is not true as done) '
+                'select array[count(*) filter (where done)] from moved', target.relation, target.assignments, target.condition), key);
             added := true;
         end if;
     end loop;
@@ -362,11 +368,13 @@ begin
     if not encrypt._add_reindexing_tasks(job, this.subject, look_first => true) then
         return true;
     end if;
-    if moved = 0 and this.round > 10 then
+    if moved = 0 and this.round > 10 and this.last_error is null then
         raise exception using errcode = 'object_not_in_prerequisite_state',
             message = format('tokens of key "%s" stay those of earlier versions although they were made anew', this.subject),
             hint = 'Look for triggers that are always enabled and undo the change.';
     end if;
+    -- Resumed after that: one more round, to see whether it still does.
+    update encrypt.jobs j set last_error = null where j.job_id = job and j.last_error is not null;
     return false;
 end
 $$;
