@@ -10,7 +10,8 @@ $$
 declare
     found record;
 begin
-    select c.oid::regclass as index, t.type_oid, t.index_key_id is not null as searchable, m.amname
+    select c.oid::regclass as index, t.type_oid, (select n.nspname from pg_namespace n where n.oid = y.typnamespace) as schema, y.typname as type_name,
+        t.index_key_id is not null as searchable, m.amname
     into found
     from pg_event_trigger_ddl_commands() d
     join pg_index i on d.classid = 'pg_class'::regclass and d.objid in (i.indexrelid, i.indrelid)
@@ -19,6 +20,7 @@ begin
     cross join unnest(i.indclass::oid[]) as used (class)
     join pg_opclass o on o.oid = used.class and o.opcdefault
     join encrypt.types t on t.type_oid = o.opcintype
+    join pg_type y on y.oid = t.type_oid
     where m.amname <> 'hash' or t.index_key_id is null
     limit 1;
     if found.index is not null then
@@ -26,8 +28,8 @@ begin
             errcode = 'feature_not_supported',
             message = format('index "%s" would store the order of plaintexts of type %s', found.index, found.type_oid),
             hint = case when found.searchable
-                then format('Use the operator class %s_ops: create unique index ... (column %s_ops).',
-                            found.type_oid, found.type_oid)
+                then format('Use the operator class %1$I.%2$I: create index ... (... %1$I.%2$I);',
+                            found.schema, found.type_name || '_ops')
                 else 'Make the type searchable: encrypt.create_type(..., searchable => true).' end;
     end if;
 
@@ -72,13 +74,60 @@ comment on function encrypt._refuse_plaintext_order() is
 create function encrypt._forget_dropped_types() returns event_trigger
     language plpgsql security definer set search_path = pg_catalog, pg_temp set jit = off as
 $$
+declare
+    dropped record;
+    leftover text;
 begin
+    -- The types that come with the extension have no row before their key is made, and go with the extension.
     delete from encrypt.types t
     using pg_event_trigger_dropped_objects() d
     where d.classid = 'pg_type'::regclass and t.type_oid = d.objid;
+    if not found then
+        return;
+    end if;
+
+    -- DROP TYPE ... CASCADE takes operator classes along but not their families, nor support functions that don't have
+    -- the type in their signature. A class, its family and those functions are named alike, after the type's first
+    -- name: types can be renamed.
+    for dropped in
+        select d.address_names[1] as method, d.address_names[2] as schema, d.address_names[3] as class
+        from pg_event_trigger_dropped_objects() d
+        where d.classid = 'pg_opclass'::regclass and d.address_names[3] ~ '_(order|hash|ops)$'
+    loop
+        for leftover in
+            with family as (
+                select f.oid, format('%I.%I using %I', n.nspname, f.opfname, a.amname) as name
+                from pg_opfamily f
+                join pg_namespace n on n.oid = f.opfnamespace
+                join pg_am a on a.oid = f.opfmethod
+                where (a.amname, n.nspname, f.opfname) = (dropped.method, dropped.schema, dropped.class)
+                  and not exists (select from pg_opclass o where o.opcfamily = f.oid)
+            ), support as (
+                select s.amproc::oid as oid from pg_amproc s join family on family.oid = s.amprocfamily
+                union
+                select p.oid
+                from pg_proc p
+                join pg_namespace n on n.oid = p.pronamespace
+                where n.nspname = dropped.schema
+                  and p.proname = '_' || regexp_replace(dropped.class, '_[a-z]+$', '') || '_sort_support'
+            )
+            select statement
+            from (
+                select 1 as step, format('drop operator family %s', name) as statement from family
+                union all
+                select 2, format('drop function %s', p.oid::regprocedure)
+                from support join pg_proc p on p.oid = support.oid
+                where p.probin like '%/pg_encrypt'
+            ) as statements
+            order by step
+        loop
+            execute leftover;
+        end loop;
+    end loop;
 end
 $$;
-comment on function encrypt._forget_dropped_types() is 'removes dropped types from the registry';
+comment on function encrypt._forget_dropped_types() is
+    'removes dropped types from the registry, and what DROP TYPE leaves of them';
 
 -- In C, because plpgsql does not see which objects a statement is about, nor CASCADE; and before the statement, because
 -- after it this function is gone.
@@ -87,10 +136,18 @@ create function encrypt._guard_drop() returns event_trigger
 comment on function encrypt._guard_drop() is
     'refuses to drop the extension together with encrypted data, unless pg_encrypt.allow_drop is on';
 
+-- In C, because plpgsql does not see the statement; and before it, because CREATE INDEX CONCURRENTLY has committed an
+-- index by the time it ends. It sets no search_path, since it looks the table up as the statement does.
+create function encrypt._guard_concurrent_index() returns event_trigger
+    language c as 'MODULE_PATHNAME', 'guard_concurrent_index';
+comment on function encrypt._guard_concurrent_index() is
+    'refuses CREATE INDEX CONCURRENTLY that would store the order of plaintexts';
+
 -- why: event trigger functions are called by event triggers only
 revoke all on function encrypt._refuse_plaintext_order() from public;
 revoke all on function encrypt._forget_dropped_types() from public;
 revoke all on function encrypt._guard_drop() from public;
+revoke all on function encrypt._guard_concurrent_index() from public;
 
 create event trigger pg_encrypt_plaintext_order on ddl_command_end
     execute function encrypt._refuse_plaintext_order();
@@ -98,9 +155,12 @@ create event trigger pg_encrypt_dropped_types on sql_drop
     execute function encrypt._forget_dropped_types();
 create event trigger pg_encrypt_drop on ddl_command_start when tag in ('DROP EXTENSION', 'DROP OWNED')
     execute function encrypt._guard_drop();
+create event trigger pg_encrypt_concurrent_index on ddl_command_start when tag in ('CREATE INDEX')
+    execute function encrypt._guard_concurrent_index();
 alter event trigger pg_encrypt_plaintext_order enable always;
 alter event trigger pg_encrypt_dropped_types enable always;
 alter event trigger pg_encrypt_drop enable always;
+alter event trigger pg_encrypt_concurrent_index enable always;
 
 comment on event trigger pg_encrypt_plaintext_order is 'no index in the order of plaintexts';
 comment on event trigger pg_encrypt_dropped_types is 'keeps encrypt.types in step with DROP TYPE';

@@ -37,4 +37,5 @@ pub extern "C-unwind" fn _PG_init() {
     guc::declare();
     pg::inval::install();
     jobs::launcher::declare();
+    pg::server_log::install();
 }

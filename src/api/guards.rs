@@ -4,9 +4,11 @@ use crate::catalog::encrypted_data;
 use crate::catalog::keys::column;
 use crate::error::Error;
 use crate::guc;
+use crate::pg::index_statement::ConcurrentIndex;
 use crate::pg::trigger::{CascadingDrop, Event, EventTrigger, Trigger, TriggerRow};
 use crate::pg::{inval, typeio};
 use crate::sql_function;
+use crate::{keyring, types::domain};
 use pg_encrypt_core::lifecycle::KeyState;
 use pgrx::pg_sys::Datum;
 
@@ -68,6 +70,45 @@ sql_function! {
             }
         }
         Ok(None)
+    }
+}
+
+sql_function! {
+    /// Before CREATE INDEX CONCURRENTLY: refuses what `encrypt._refuse_plaintext_order` would refuse afterwards, when the
+    /// index is built and stays behind.
+    fn guard_concurrent_index(call) {
+        let trigger = EventTrigger::of(call).ok_or(Error::NotATrigger)?;
+        if let Some(index) = ConcurrentIndex::of(&trigger) {
+            let now = keyring::now();
+            for column in &index.by_default_class {
+                match domain::by_oid(now, column.type_oid)? {
+                    // A hash index has the tokens of a searchable type.
+                    Some(domain) if domain.is_searchable() && index.method == "hash" => (),
+                    Some(domain) => return Err(plaintext_order(&index, &column.name, &domain)),
+                    None => (),
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn plaintext_order(index: &ConcurrentIndex, column: &str, domain: &domain::Domain) -> Error {
+    let in_token_order = typeio::schema_and_name(domain.type_oid)
+        .filter(|_| domain.is_searchable())
+        .map(|(schema, name)| {
+            let unique = if index.unique { "unique " } else { "" };
+            let column = pgrx::spi::quote_identifier(column);
+            let class = pgrx::spi::quote_qualified_identifier(schema, format!("{name}_ops"));
+            format!(
+                "create {unique}index concurrently on {} ({column} {class});",
+                index.table
+            )
+        });
+    Error::PlaintextOrder {
+        column: column.to_owned(),
+        type_name: typeio::type_name(domain.type_oid),
+        in_token_order,
     }
 }
 

@@ -5,6 +5,7 @@ use crate::hex;
 use crate::keyring::{self, Now};
 use crate::pg::call::Call;
 use crate::pg::datum::{cstring_bytes, cstring_from, message_bytes, varlena_bytes, varlena_from};
+use crate::pg::server_log;
 use crate::pg::site::Site;
 use crate::pg::typeio::{self, Refused};
 use crate::plaintext;
@@ -66,6 +67,8 @@ sql_function! {
             return Ok(Some(cstring_from(&hex::encode(varlena_bytes(value)))?));
         }
         let opened = value::open_parsed(&mut site.opening, now, &stored)?;
+        // PostgreSQL may have asked for the detail of an error, which it also logs.
+        server_log::keep_details_out();
         let text = match opened.domain.base.is_plain_text() {
             true => plaintext::text(opened.bytes)?,
             false => typeio::output(opened.base_datum()?, opened.domain.base.type_oid),

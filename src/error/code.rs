@@ -39,6 +39,7 @@ impl Error {
             Self::TypeExists { .. } => ERRCODE_DUPLICATE_OBJECT,
             Self::BaseNotSupported { .. }
             | Self::PaddedBase
+            | Self::PlaintextOrder { .. }
             | Self::NotSearchableBase { .. }
             | Self::NotSearchable => ERRCODE_FEATURE_NOT_SUPPORTED,
             Self::NoModifier { .. } => ERRCODE_SYNTAX_ERROR,

@@ -75,6 +75,10 @@ impl Error {
                  timestamptz, interval, uuid, jsonb and boolean."
                     .into()
             }
+            Self::PlaintextOrder { in_token_order: Some(statement), .. } => format!("Run: {statement}"),
+            Self::PlaintextOrder { in_token_order: None, .. } => {
+                "Make the type searchable: encrypt.create_type(..., searchable => true).".into()
+            }
             Self::PaddedBase => "Use base => 'varchar' with modifier => the length.".into(),
             Self::LowEntropy { .. } => {
                 "Leave it unsearchable, or pass accept_leakage => true if that may be known.".into()

@@ -162,6 +162,9 @@ impl Error {
             Self::BaseNotSupported { type_name } => {
                 format!("type {type_name} can't be the base of an encrypted type")
             }
+            Self::PlaintextOrder { column, type_name, .. } => {
+                format!("index on column \"{column}\" would store the order of plaintexts of type {type_name}")
+            }
             Self::PaddedBase => {
                 "type character can't be the base of an encrypted type: whether its trailing spaces count depends on what \
                  a value is compared with"

@@ -215,6 +215,12 @@ pub enum Error {
     BaseNotSupported {
         type_name: String,
     },
+    PlaintextOrder {
+        column: String,
+        type_name: String,
+        /// The statement that makes an index in token order.
+        in_token_order: Option<String>,
+    },
     PaddedBase,
     NoModifier {
         type_name: String,

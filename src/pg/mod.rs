@@ -8,6 +8,8 @@
 //! | [`column`] | which column does a reference mean, and how is it written? |
 //! | [`identity`] | running statements as somebody else |
 //! | [`inval`] | when did something that we cached change? when did a transaction end? |
+//! | [`errcode`] | of which class is an SQLSTATE? |
+//! | [`index_statement`] | which columns does CREATE INDEX CONCURRENTLY index, and how? |
 //! | [`lock`] | locks on things that are no relations |
 //! | [`modifier`] | what does a type modifier mean, and what does it make of a value? |
 //! | [`plan`] | statements that are planned once and run often |
@@ -30,6 +32,7 @@
 //! | [`typeio`] | any type's canonical text form and back |
 //! | [`secret`] | memory for keys: locked, not dumped, wiped in forked children |
 //! | [`server`] | facts about this server and process |
+//! | [`server_log`] | what of an error goes to the server's log? |
 //! | [`wait`] | waiting that a user can cancel |
 //! | [`xact`] | waiting for other transactions |
 
@@ -43,7 +46,9 @@ pub mod column;
 pub mod compare;
 pub mod datum;
 pub mod encoding;
+pub mod errcode;
 pub mod identity;
+pub mod index_statement;
 pub mod inval;
 pub mod lock;
 pub mod modifier;
@@ -54,6 +59,7 @@ pub mod scan;
 pub mod scratch;
 pub mod secret;
 pub mod server;
+pub mod server_log;
 pub mod settings;
 pub mod site;
 pub mod sort;

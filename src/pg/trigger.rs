@@ -149,6 +149,15 @@ impl EventTrigger {
         }
     }
 
+    /// The statement's tree, if it is of this kind.
+    pub(super) fn statement(&self, tag: pg_sys::NodeTag) -> Option<*mut pg_sys::Node> {
+        // SAFETY: the statement's tree is valid for the call.
+        unsafe {
+            let statement = (*self.data).parsetree;
+            ((*statement).type_ == tag).then_some(statement)
+        }
+    }
+
     /// The statement, if it is DROP EXTENSION or DROP OWNED with CASCADE. Without CASCADE PostgreSQL itself refuses to
     /// drop what something depends on.
     pub fn cascading_drop(&self) -> Option<CascadingDrop> {
@@ -186,7 +195,7 @@ impl EventTrigger {
 ///
 /// # Safety
 /// `list` is null or holds nodes of type `T`, and outlives the iterator.
-unsafe fn nodes<T>(list: *mut pg_sys::List) -> impl Iterator<Item = *mut T> {
+pub(super) unsafe fn nodes<T>(list: *mut pg_sys::List) -> impl Iterator<Item = *mut T> {
     let length = match list.is_null() {
         true => 0,
         // SAFETY: as the caller vouches.

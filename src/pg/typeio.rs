@@ -1,7 +1,7 @@
 //! Values of any type as text, in a form that doesn't depend on the session's settings, and back.
 
 use super::call::Call;
-use super::settings;
+use super::{errcode, settings};
 use pgrx::pg_sys;
 use pgrx::pg_sys::PgTryBuilder;
 use pgrx::pg_sys::panic::CaughtError;
@@ -82,11 +82,9 @@ pub fn input(text: &[u8], type_oid: pg_sys::Oid) -> Result<pg_sys::Datum, Refuse
 /// Whether errors of this SQLSTATE's class tell what was read: 22, data exception, and 42, where names and expressions
 /// are looked up (regclass, tsquery). Others, such as a domain's violated constraint or a cancelled statement, do not.
 fn quotes_input(sqlstate: i32) -> bool {
-    // The first two of five characters, six bits each.
-    const fn class(first: i32, second: i32) -> i32 {
-        first | second << 6
-    }
-    [class(2, 2), class(4, 2)].contains(&(sqlstate & 0xfff))
+    [*b"22", *b"42"]
+        .iter()
+        .any(|class| errcode::is_of_class(sqlstate, *class))
 }
 
 fn input_or_raise(text: &[u8], type_oid: pg_sys::Oid) -> pg_sys::Datum {
@@ -112,6 +110,26 @@ pub fn type_name(type_oid: pg_sys::Oid) -> String {
         CStr::from_ptr(pg_sys::format_type_be(type_oid))
             .to_string_lossy()
             .into_owned()
+    }
+}
+
+/// Schema and name of a type; `None` if there is none.
+pub fn schema_and_name(type_oid: pg_sys::Oid) -> Option<(String, String)> {
+    // SAFETY: a row of pg_type from the cache, copied before it is released; the schema's name is palloc'd or null.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(
+            pg_sys::SysCacheIdentifier::TYPEOID as i32,
+            pg_sys::Datum::from(type_oid),
+        );
+        if tuple.is_null() {
+            return None;
+        }
+        let row: *const pg_sys::FormData_pg_type = pg_sys::GETSTRUCT(tuple).cast();
+        let text = |name| CStr::from_ptr(name).to_string_lossy().into_owned();
+        let (schema, name) = ((*row).typnamespace, text((*row).typname.data.as_ptr()));
+        pg_sys::ReleaseSysCache(tuple);
+        let schema = pg_sys::get_namespace_name(schema);
+        (!schema.is_null()).then(|| (text(schema), name))
     }
 }
 

@@ -172,6 +172,8 @@ select encrypt.create_type('email_enc', 'int4', key => 'types_create');
 set client_min_messages = error;
 drop type note_enc cascade;
 select count(*) from encrypt.types where key_name = 'types_create' and type_oid::text ~ 'note_enc';
+select proname from pg_proc where proname ~ '^_note_enc';
+select opfname from pg_opfamily where opfname ~ '^note_enc';
 \set VERBOSITY sqlstate
 drop extension pg_encrypt;
 \set VERBOSITY default

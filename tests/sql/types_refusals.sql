@@ -14,6 +14,20 @@ create index on t (n);
 create index on t (k, e);
 create index on t (n) where k > 7;
 create unique index on t (e);
+-- CONCURRENTLY: before anything is built, by the name that the statement finds.
+create index concurrently on t (e);
+create index concurrently if not exists i on types_refusals.t (k, (n));
+create unique index concurrently on t (e email_enc_order);
+create index concurrently on t using hash (n);
+create index concurrently on nowhere (e);
+create index concurrently on t (nothing);
+create index concurrently on t (e nothing_ops);
+create index concurrently t_e on t (e email_enc_ops);
+create index concurrently t_hash on t using hash (e);
+create index concurrently t_k on t (k);
+select indexrelid::regclass, indisvalid from pg_index where indrelid = 't'::regclass order by 1;
+reindex table concurrently t;
+drop index t_e, t_hash, t_k;
 \set VERBOSITY terse
 create index on t using hash (n);
 alter table t add unique (e);

@@ -118,10 +118,10 @@ pub fn drop(type_oid: Oid) -> Result<(), Error> {
         });
     }
     let name = names::qualified_type(type_oid)?;
+    // CASCADE because a type and its functions depend on each other; all that it takes along is the type's own. What it
+    // leaves behind the event trigger on dropped types removes.
     settings::with(&PINNED, || {
-        let leftovers = names::leftovers_of(type_oid)?;
-        // CASCADE because a type and its functions depend on each other; all that it takes along is the type's own.
-        sql::execute(&format!("drop type {name} cascade; {leftovers}"), &[]).map_err(Error::from)
+        sql::execute(&format!("drop type {name} cascade"), &[]).map_err(Error::from)
     })?;
     types::delete(type_oid)
 }

@@ -199,35 +199,6 @@ pub fn first_user_of(type_oid: Oid) -> Result<Option<String>, Error> {
     Ok(user.flatten())
 }
 
-/// Statements that drop what DROP TYPE ... CASCADE leaves behind: operator families, and support functions of the plain
-/// types alone. To be asked for before the type is dropped. Found by dependency and not by name, as types can be renamed.
-pub fn leftovers_of(type_oid: Oid) -> Result<String, Error> {
-    let statements = sql::query_first(
-        "with family as materialized (
-             select f.oid, pg_catalog.format('%I.%I using %I', n.nspname, f.opfname, a.amname) as name
-             from pg_catalog.pg_opfamily f
-             join pg_catalog.pg_namespace n on n.oid operator(pg_catalog.=) f.opfnamespace
-             join pg_catalog.pg_am a on a.oid operator(pg_catalog.=) f.opfmethod
-             where exists (select from pg_catalog.pg_opclass o
-                           where o.opcfamily operator(pg_catalog.=) f.oid
-                             and o.opcintype operator(pg_catalog.=) $1)
-         ), statement (sequence, text) as (
-             select 1, pg_catalog.format('drop operator family %s;', name) from family
-             union
-             select 2, pg_catalog.format('drop function %s;', p.oid::pg_catalog.regprocedure)
-             from pg_catalog.pg_amproc s
-             join family on family.oid operator(pg_catalog.=) s.amprocfamily
-             join pg_catalog.pg_proc p on p.oid operator(pg_catalog.=) s.amproc::pg_catalog.oid
-             where p.probin operator(pg_catalog.~) '/pg_encrypt'
-               and $1 operator(pg_catalog.<>) all (p.proargtypes::pg_catalog.oid[])
-         )
-         select pg_catalog.string_agg(text, ' ' order by sequence) from statement",
-        &[type_oid.into()],
-        |row| row.get::<String>(1),
-    )?;
-    Ok(statements.flatten().unwrap_or_default())
-}
-
 /// The schema where the session would create an unqualified object, if its path names one that exists.
 pub fn current_schema() -> Option<String> {
     scan::creation_schema()
