@@ -1,0 +1,242 @@
+-- Backfill: the rows that were there before dual write began, copied by the job engine.
+--
+-- Why every row arrives, none comes back, and nobody is kept waiting. No row of the live table is locked, which would write
+-- all its pages again. In the words of one key k:
+--
+-- 1. Nothing is missed. The triggers were created under a lock that no writer holds at the same time, so a version of k was
+--    either committed before, and is in the blocks of which the chunks are made afterwards, or was written by a
+--    transaction that fires the triggers. start_backfill waits for all transactions of that moment besides. A row
+--    that moves to another block meanwhile is updated meanwhile, by a trigger then. A table that is rewritten (VACUUM FULL)
+--    gets new chunks; whatever is copied twice meets itself, see 2.
+-- 2. Nothing newer is overwritten. A batch only inserts. Where the shadow has k already, the batch is undone and repeated
+--    with ON CONFLICT DO NOTHING: a trigger's row is never older than what a batch read, because a trigger that changed k
+--    leaves k in the shadow or in the tombstones. A trigger that meets a row which a batch has not committed yet waits for it, as
+--    for any duplicate, and then writes its own over it.
+-- 3. Nothing comes back. A batch reads as of its snapshot, and k may be deleted (or get another key) before the batch
+--    commits: the deleter's trigger does not see the row that is on its way. So while rows are copied every delete and
+--    every change of a key also leaves the old key in the tombstones. After the last batch all transactions that may have
+--    deleted before it was committed are waited for: those that began to write before. Then each tombstone's row is
+--    deleted from the shadow unless the live table has that key. A deleter that comes later sees the batch's row.
+--    Reconciling must not delete the row of one who inserts k anew just then. It locks the shadow's row first, and looks for k
+--    in the live table with a later snapshot: an inserter that had the row before us is committed by then, and is seen; one
+--    that comes after us waits for our commit, and inserts the row that we deleted. With one snapshot for both, the row would
+--    be deleted after the lock was waited for, by what was known before.
+-- 4. Snapshots of REPEATABLE READ and SERIALIZABLE writers do not matter: triggers look at the newest state (src/pg/plan.rs).
+-- 5. TRUNCATE locks out batches and empties the shadow in the same transaction; a batch with an older snapshot finds nothing.
+-- 6. Batches give up a lock after a second, before any writer's deadlock_timeout can make it the victim.
+
+-- The migration, locked; the caller must own its table.
+create function encrypt._own_migration(migration integer) returns encrypt.migrations
+    language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
+$$
+declare
+    m encrypt.migrations;
+begin
+    select * into m from encrypt.migrations r where r.migration_id = migration for update;
+    if m.migration_id is null then
+        raise exception using errcode = 'undefined_object', message = format('migration %s does not exist', migration);
+    end if;
+    if not pg_has_role(encrypt._outer_user(), (select c.relowner from pg_class c where c.oid = m.live), 'usage') then
+        raise exception using errcode = 'insufficient_privilege', message = format('must be owner of table %s', m.live);
+    end if;
+    return m;
+end
+$$;
+comment on function encrypt._own_migration(integer) is 'locks a migration for the owner of its table';
+
+-- Pairs of tables that hold rows.
+create function encrypt._leaf_pairs(migration integer)
+    returns table (live regclass, shadow regclass, plain regclass, encrypted regclass, forward boolean)
+    language sql stable set search_path = pg_catalog, pg_temp
+begin atomic
+    select case when f.forward then r.plain else r.encrypted end, case when f.forward then r.encrypted else r.plain end,
+           r.plain, r.encrypted, f.forward
+    from encrypt.migrations m
+    join encrypt.migration_relations r on r.migration_id = m.migration_id
+    join pg_class c on c.oid = r.plain and c.relkind = 'r'
+    cross join lateral (select exists (
+        select from encrypt.migration_relations o where o.migration_id = m.migration_id and o.plain = m.live)) f (forward)
+    where m.migration_id = migration
+    order by r.plain::oid;
+end;
+comment on function encrypt._leaf_pairs(integer) is 'tables of a migration that hold rows, with their counterparts';
+
+create function encrypt._backfill_statement(migration integer, live regclass, shadow regclass, again boolean) returns text
+    language sql stable set search_path = pg_catalog, pg_temp
+begin atomic
+    select format(
+        'with copied as (insert into %s (%s) overriding system value select %s from only %s t'
+        ' where t.ctid >= $1 and t.ctid < $2 %sreturning 1) select array[%s, count(*)] from copied',
+        shadow, string_agg(quote_ident(c.name), ', ' order by c.ordinal),
+        string_agg(encrypt._sync_value(true, 't', c.name, c.plain_type, c.cipher_type, c.base), ', ' order by c.ordinal),
+        live,
+        case when again then format('on conflict (%s) do nothing ',
+            string_agg(quote_ident(c.name), ', ' order by c.ordinal) filter (where c.is_key)) else '' end,
+        -- Rows that were looked at, and rows that were copied.
+        case when again then format('(select count(*) from only %s t where t.ctid >= $1 and t.ctid < $2)', live)
+             else 'count(*)' end)
+    from encrypt._sync_columns(migration, live, shadow) c
+    where not c.is_generated;
+end;
+comment on function encrypt._backfill_statement(integer, regclass, regclass, boolean) is
+    'statement that copies the rows between two tids; again: those that are not there';
+
+create function encrypt.start_backfill(migration integer, options jsonb default '{}') returns integer
+    language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
+$$
+declare
+    m encrypt.migrations := encrypt._own_migration(migration);
+    pair record;
+    prepared text;
+    job integer;
+begin
+    if m.phase not in ('dual_writing', 'backfilling') then
+        raise exception using errcode = 'object_not_in_prerequisite_state',
+            message = format('migration %s is %s: there is nothing to copy', migration, m.phase);
+    end if;
+    perform encrypt._check_sync(migration);
+    -- Before anything else: of a job that exists already, the number is told.
+    job := encrypt._create_job('backfill', migration::text, options);
+    -- Such a transaction can't be waited for, since only a person can end it; and rows that it wrote would hold up batches.
+    select p.gid into prepared
+    from pg_prepared_xacts p
+    join pg_locks l on l.virtualtransaction = '-1/' || p.transaction and l.locktype = 'relation'
+    join encrypt.migration_relations r on r.migration_id = migration and l.relation in (r.plain, r.encrypted)
+    where p.database = current_database() and l.database = (select d.oid from pg_database d where d.datname = p.database)
+    limit 1;
+    if prepared is not null then
+        raise exception using errcode = 'object_not_in_prerequisite_state',
+            message = format('prepared transaction "%s" has written to table %s', prepared, m.live),
+            hint = format('Run: commit prepared %1$L; or: rollback prepared %1$L;', prepared);
+    end if;
+    -- A wait that shows up in pg_locks and ends with lock_timeout or statement_timeout of the caller.
+    perform encrypt._wait_for_running_transactions();
+    for pair in select * from encrypt._leaf_pairs(migration) loop
+        perform encrypt._add_task(job, pair.live, encrypt._backfill_statement(migration, pair.live, pair.shadow, false),
+                                  m.key_name, fallback => encrypt._backfill_statement(migration, pair.live, pair.shadow, true));
+    end loop;
+    update encrypt.migrations r set phase = 'backfilling', last_error = null where r.migration_id = migration;
+    return job;
+end
+$$;
+comment on function encrypt.start_backfill(integer, jsonb) is
+    'makes the job that copies the rows of a migrating table; options are those of a job';
+
+-- Deletes rows of the shadow that came back: of keys in the tombstones between two tids which the live table has not.
+-- in_shadow and in_live: conditions that a row s of the shadow, t of the live table has the key of a tombstone n.
+-- horizon: all transactions that began to write before it must have ended. See 3 above.
+create function encrypt._reconcile(
+    live regclass, shadow regclass, tombstones regclass, in_shadow text, in_live text, first tid, past tid, horizon xid8
+) returns bigint[]
+    language plpgsql volatile set search_path = pg_catalog, pg_temp as
+$$
+declare
+    deadline timestamptz := clock_timestamp() + interval '500 ms';
+    visited bigint;
+    deleted bigint;
+begin
+    -- Each statement of a volatile function has a new snapshot.
+    while pg_snapshot_xmin(pg_current_snapshot()) < horizon loop
+        if clock_timestamp() > deadline then
+            raise exception using errcode = 'lock_not_available',
+                message = 'transactions that began before the last rows were copied have not ended';
+        end if;
+        perform pg_sleep(0.01);
+    end loop;
+    -- In the order in which TRUNCATE and its trigger lock them.
+    execute format('lock table %s in access share mode', live);
+    execute format('select count(*) from (select from %s s join %s n on %s where n.ctid >= $1 and n.ctid < $2 for update of s) l',
+                   shadow, tombstones, in_shadow)
+        using first, past;
+    execute format('delete from %s s using %s n where %s and n.ctid >= $1 and n.ctid < $2'
+                   ' and not exists (select from %s t where %s)', shadow, tombstones, in_shadow, live, in_live)
+        using first, past;
+    get diagnostics deleted = row_count;
+    execute format('select count(*) from %s n where n.ctid >= $1 and n.ctid < $2', tombstones) into visited using first, past;
+    -- What was copied, and is gone again.
+    return array[visited, -deleted];
+end
+$$;
+comment on function encrypt._reconcile(regclass, regclass, regclass, text, text, tid, tid, xid8) is
+    'deletes from the shadow what was deleted from the table while it was copied; with the caller''s own rights';
+-- Anyone may execute it, as workers do in the name of the table's owner: it does what its caller could do.
+
+create function encrypt._finish_backfill(job integer) returns boolean
+    language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
+$$
+declare
+    m encrypt.migrations;
+begin
+    select r.* into m
+    from encrypt.jobs j join encrypt.migrations r on r.migration_id = j.subject::integer
+    where j.job_id = job
+    for update of r;
+    if m.phase is distinct from 'backfilling' then
+        return true;
+    end if;
+    -- The size counts what is not committed yet. Without a block, nobody has deleted anything so far; who does from now on sees
+    -- all that was copied.
+    if not exists (select from encrypt.job_tasks t where t.job_id = job and t.relation = m.tombstones)
+       and pg_relation_size(m.tombstones) > 0 then
+        delete from encrypt.job_tasks t where t.job_id = job;
+        perform encrypt._add_task(job, m.tombstones,
+            format('select encrypt._reconcile(%L, %L, %L, %L, %L, $1, $2, %L)', m.live, m.shadow, m.tombstones,
+                   encrypt._key_condition(m.live, m.key_columns, 's', 'n'),
+                   encrypt._key_condition(m.live, m.key_columns, 't', 'n'), pg_snapshot_xmax(pg_current_snapshot())), null);
+        return false;
+    end if;
+    update encrypt.migrations r set phase = 'backfilled', last_error = null where r.migration_id = m.migration_id;
+    -- No tombstones any more. Sessions take the change in as they come to it; until then they write some that nobody reads,
+    -- which is why the table stays until dual write ends.
+    delete from encrypt.sync_statements s where s.migration_id = m.migration_id;
+    insert into encrypt.sync_statements select * from encrypt._sync_statements(m.migration_id);
+    return true;
+end
+$$;
+comment on function encrypt._finish_backfill(integer) is
+    'ends a round of a backfill: after the copy another one takes out what was deleted meanwhile';
+
+-- The job that is open for a migration, or one that is started; null where the phase says that it has been done.
+create function encrypt._job_of_migration(migration integer, kind text, options jsonb) returns integer
+    language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
+$$
+declare
+    m encrypt.migrations := encrypt._own_migration(migration);
+    job integer;
+begin
+    select j.job_id into job from encrypt.jobs j
+    where j.kind = _job_of_migration.kind and j.subject = migration::text and j.ended_at is null;
+    if job is not null then
+        return job;
+    end if;
+    if kind = 'verify' then
+        return encrypt.start_verification(migration, options);
+    end if;
+    return case when m.phase in ('dual_writing', 'backfilling') then encrypt.start_backfill(migration, options) end;
+end
+$$;
+comment on function encrypt._job_of_migration(integer, text, jsonb) is 'job of a migration that is open, or a new one';
+
+-- A procedure that commits can have no settings of its own.
+create procedure encrypt.backfill(migration integer, options jsonb default '{}')
+    language plpgsql as
+$$
+declare
+    job integer := encrypt._job_of_migration(migration, 'backfill', options);
+begin
+    commit;
+    if job is not null then
+        call encrypt.run_job(job);
+    end if;
+end
+$$;
+comment on procedure encrypt.backfill(integer, jsonb) is
+    'copies the rows of a migrating table in this session; goes on with what was begun';
+
+-- why: parts of functions that check their caller; _job_of_migration checks it itself, for the procedures
+revoke all on function
+    encrypt._own_migration(integer),
+    encrypt._leaf_pairs(integer),
+    encrypt._backfill_statement(integer, regclass, regclass, boolean),
+    encrypt._finish_backfill(integer)
+from public;

@@ -1,0 +1,137 @@
+-- Verification: every value is decrypted and compared, every token made again, in both directions, while writes go on.
+--
+-- No false alarms: both tables are changed by the same transactions, so in any one snapshot they are equal. A batch is one
+-- statement, so one snapshot, and compares a range of one table's blocks with the other table by key. What the batches
+-- before and after it saw does not matter: a row that was compared and is changed later is changed by dual write, whose
+-- triggers cutover checks.
+
+-- The end of the part of a range that a sample looks at: its first blocks, at least one.
+create function encrypt._sample_end(first tid, past tid, fraction double precision) returns tid
+    language sql immutable strict parallel safe set search_path = pg_catalog, pg_temp
+return format('(%s,0)', trunc((first::text::point)[0]
+    + ceil(((past::text::point)[0] - (first::text::point)[0]) * fraction))::bigint)::tid;
+comment on function encrypt._sample_end(tid, tid, double precision) is 'where a sample of a range of blocks ends';
+
+-- What the two sides of a row must not have: a difference. The aliases: p the plaintext side, e the encrypted one.
+-- By the stored image, not by `=`, which some types have none of, and under which 1.0 is 1.00.
+create function encrypt._difference(migration integer, plain regclass, encrypted regclass) returns text
+    language sql stable set search_path = pg_catalog, pg_temp
+begin atomic
+    select format('row(%s)::record operator(pg_catalog.*<>) row(%s)::record', string_agg(format('p.%I', c.name), ', ' order by c.ordinal),
+                  string_agg(case when c.is_encrypted then format('(e.%I)::%s::%s', c.name, c.base, c.plain_type)
+                                  else format('e.%I', c.name) end, ', ' order by c.ordinal))
+           || coalesce(string_agg(format(' or p.%1$I is not null and (e.%1$I %2$s p.%1$I::%3$s) is not true', c.name,
+                           encrypt._token_equality(c.cipher_type, c.base), c.base), '' order by c.ordinal)
+                       filter (where c.has_token), '')
+    from encrypt._sync_columns(migration, plain, encrypted) c;
+end;
+comment on function encrypt._difference(integer, regclass, regclass) is 'condition that two rows with the same key differ';
+
+create function encrypt.start_verification(migration integer, options jsonb default '{}') returns integer
+    language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
+$$
+declare
+    m encrypt.migrations := encrypt._own_migration(migration);
+    fraction double precision := coalesce((options ->> 'fraction')::double precision, 1);
+    accept_sample boolean := coalesce((options ->> 'accept_sample')::boolean, false);
+    pair record;
+    until text;
+    key text;
+    job integer;
+begin
+    if m.phase not in ('backfilled', 'verified', 'cut_over') then
+        raise exception using errcode = 'object_not_in_prerequisite_state',
+            message = format('migration %s is %s: its rows are not all copied', migration, m.phase),
+            hint = format('call encrypt.backfill(%s);', migration);
+    end if;
+    if not fraction between 0 and 1 or fraction = 0 then
+        raise exception using errcode = 'invalid_parameter_value', message = 'fraction must be above 0 and at most 1';
+    end if;
+    perform encrypt._check_sync(migration);
+    job := encrypt._create_job('verify', migration::text, options - 'fraction' - 'accept_sample');
+    until := case when fraction < 1 then format('encrypt._sample_end($1, $2, %s)', fraction) else '$2' end;
+    select quote_ident(m.key_columns[1]) into key;
+    -- Counted are: rows looked at, differing, missing in the shadow, in the shadow only, rows of the live table.
+    for pair in select * from encrypt._leaf_pairs(migration) loop
+        perform encrypt._add_task(job, pair.live, format(
+            'select array[count(*), count(*) filter (where %1$s.%2$s is not null and (%3$s)),'
+            ' count(*) filter (where %1$s.%2$s is null), 0, count(*)]'
+            ' from only %4$s %5$s left join only %6$s %1$s on %7$s where %5$s.ctid >= $1 and %5$s.ctid < %8$s',
+            case when pair.forward then 'e' else 'p' end, key, encrypt._difference(migration, pair.plain, pair.encrypted),
+            pair.live, case when pair.forward then 'p' else 'e' end, pair.shadow,
+            encrypt._key_condition(m.live, m.key_columns, 'p', 'e'), until), m.key_name);
+        perform encrypt._add_task(job, pair.shadow, format(
+            'select array[count(*), 0, 0, count(*) filter (where not exists (select from only %s t where %s)), 0]'
+            ' from only %s s where s.ctid >= $1 and s.ctid < %s',
+            pair.live, encrypt._key_condition(m.live, m.key_columns, 't', 's'), pair.shadow, until), m.key_name);
+    end loop;
+    update encrypt.migrations r
+    set options = r.options || jsonb_build_object('verification',
+                                   jsonb_build_object('job', job, 'fraction', fraction, 'accept_sample', accept_sample))
+    where r.migration_id = migration;
+    return job;
+end
+$$;
+comment on function encrypt.start_verification(integer, jsonb) is
+    'makes the job that compares both tables of a migration; options: fraction, accept_sample, and those of a job';
+
+create function encrypt._finish_verification(job integer) returns boolean
+    language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
+$$
+declare
+    m encrypt.migrations;
+    found bigint[];
+    asked jsonb;
+    differences bigint;
+    complete boolean;
+begin
+    select r.* into m
+    from encrypt.jobs j join encrypt.migrations r on r.migration_id = j.subject::integer
+    where j.job_id = job
+    for update of r;
+    if m.phase is null or m.phase not in ('backfilled', 'verified', 'cut_over') then
+        return true;
+    end if;
+    -- A table without rows counts nothing.
+    select array[coalesce(j.counts[2], 0), coalesce(j.counts[3], 0), coalesce(j.counts[4], 0), coalesce(j.counts[5], 0)]
+    into found
+    from encrypt.jobs j where j.job_id = job;
+    asked := m.options -> 'verification';
+    complete := (asked ->> 'fraction')::double precision >= 1;
+    differences := found[1] + found[2] + found[3];
+    update encrypt.migrations r
+    set verification = jsonb_build_object(
+            'job', job, 'rows', found[4], 'mismatched', found[1], 'missing', found[2], 'orphaned', found[3],
+            'fraction', asked -> 'fraction', 'complete', complete, 'passed', differences = 0,
+            'finished_at', clock_timestamp(), 'wal_position', pg_current_wal_lsn()),
+        phase = case when m.phase = 'cut_over' then m.phase
+                     when differences > 0 then 'backfilled'
+                     when complete or (asked ->> 'accept_sample')::boolean then 'verified'
+                     else m.phase end,
+        last_error = case when differences > 0 then
+            format('verification found differences: %s rows differ, %s are missing, %s are too many', found[1], found[2], found[3])
+            end
+    where r.migration_id = m.migration_id;
+    return true;
+end
+$$;
+comment on function encrypt._finish_verification(integer) is 'stores what a verification found; the gate for cutover';
+
+create procedure encrypt.verify(migration integer, options jsonb default '{}')
+    language plpgsql as
+$$
+declare
+    job integer := encrypt._job_of_migration(migration, 'verify', options);
+begin
+    commit;
+    call encrypt.run_job(job);
+end
+$$;
+comment on procedure encrypt.verify(integer, jsonb) is
+    'compares both tables of a migration in this session; goes on with what was begun';
+
+-- why: parts of functions that check their caller
+revoke all on function
+    encrypt._difference(integer, regclass, regclass),
+    encrypt._finish_verification(integer)
+from public;
