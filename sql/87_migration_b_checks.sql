@@ -111,7 +111,8 @@ as $$
                else 'nothing identifies its rows: there is no primary key, nor a unique index on columns that are not null, '
                     'without predicate, expressions and columns to encrypt'
            end,
-           format('alter table %s add column id bigint generated always as identity primary key;', target)
+           (select format('alter table %s add column id bigint generated always as identity primary key;', target)
+            from pg_class c where c.oid = target and c.relkind = 'r')
     where encrypt._row_key(target, columns) is null
 $$;
 comment on function encrypt._key_refusals(regclass, name[]) is 'why a table''s rows can''t be told apart';
@@ -174,7 +175,8 @@ as $$
     union all
     -- Functions, columns, domains, composite types, casts, operators that have the type of its rows.
     select distinct format('%s uses the type of the rows of %s', pg_describe_object(d.classid, d.objid, d.objsubid),
-                           t.relation::regclass), null
+                           t.relation::regclass),
+           case when d.classid = 'pg_proc'::regclass then format('drop function %s;', d.objid::regprocedure) end
     from row_types t
     join pg_depend d on d.refclassid = 'pg_type'::regclass and d.refobjid = t.type and d.deptype in ('n', 'a')
     where not (d.classid = 'pg_class'::regclass and d.objid in (select m.relation from moved m where m.relkind = 'r'))

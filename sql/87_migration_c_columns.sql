@@ -115,8 +115,13 @@ begin
     for col in
         select a.attname, a.atttypid, a.atttypmod, c.relname, c.relnamespace, c.relowner,
                options -> 'types' ->> a.attname::text as given, a.attname = any (search) as searchable
-        from pg_attribute a join pg_class c on c.oid = a.attrelid
+        from pg_attribute a
+        join pg_class c on c.oid = a.attrelid
+        join pg_type t on t.oid = a.atttypid
         where a.attrelid = target and a.attnum = any (encrypt._column_numbers(target, columns))
+          -- Those for which there is a better reason.
+          and a.attgenerated = '' and a.attidentity = '' and t.typtype <> 'd' and t.oid <> 'encrypt.ciphertext'::regtype
+          and not exists (select from encrypt.types e where e.type_oid = t.oid)
         order by a.attnum
     loop
         own := col.given is null;
@@ -135,7 +140,8 @@ begin
             end if;
             insert into encrypt.migration_columns (migration_id, column_name, plain_type, cipher_type, searchable, own_type)
             values (migration, col.attname, format_type(col.atttypid, col.atttypmod), cipher, col.searchable, own);
-        exception when feature_not_supported or invalid_parameter_value or undefined_object or wrong_object_type then
+        exception when feature_not_supported or invalid_parameter_value or undefined_object or wrong_object_type
+                    or insufficient_privilege then
             get stacked diagnostics help = pg_exception_hint;
             reason := format('column %I: %s', col.attname, sqlerrm);
             remedy := case when sqlerrm like '%accept_leakage%' or help like '%accept_leakage%'

@@ -10,9 +10,9 @@ create function encrypt._column_definition(migration integer, relation regclass,
 as $$
     select concat_ws(' ',
         coalesce(m.cipher_type::text, format_type(a.atttypid, a.atttypmod)),
-        case when a.attcollation <> t.typcollation then format('collate %s', a.attcollation::regcollation) end,
         case when a.attcompression <> '' and m.cipher_type is null
              then 'compression ' || case a.attcompression when 'p' then 'pglz' when 'l' then 'lz4' end end,
+        case when a.attcollation <> t.typcollation then format('collate %s', a.attcollation::regcollation) end,
         -- From 18 on NOT NULL is a constraint with a name, and made with the others.
         case when a.attnotnull and current_setting('server_version_num')::integer < 180000 then 'not null' end,
         case when a.attgenerated <> '' then

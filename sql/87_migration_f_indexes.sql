@@ -89,6 +89,7 @@ begin
         select r.plain, r.encrypted, x.indexrelid::regclass as index, x.indisunique, x.indisclustered, c.relname, c.relnamespace,
                c.reloptions, s.spcname, k.conname, k.contype, pg_get_constraintdef(k.oid) as definition,
                x.indkey::int2[] && encrypt._column_numbers(r.plain, columns) as on_encrypted,
+               (x.indkey::int2[])[0:x.indnkeyatts - 1] && encrypt._column_numbers(r.plain, columns) as orders_encrypted,
                exists (select from pg_inherits h where h.inhrelid = x.indexrelid) as attached,
                encrypt._index_obstacle(x.indexrelid, columns, search) as obstacle,
                case when d.relkind = 'p' then 'only ' else '' end as only
@@ -130,7 +131,7 @@ begin
         if i.indisclustered then
             perform encrypt._execute_as_owner(i.plain, format('alter table %s cluster on %I', i.encrypted, made_name));
         end if;
-        if i.on_encrypted and not i.attached then
+        if i.orders_encrypted and not i.attached then
             raise notice 'index % will find equal values only, by their tokens%', i.index,
                 case when i.contype is not null then format(', and is no constraint: on conflict on constraint %I ends', i.conname)
                      else '' end;

@@ -175,6 +175,13 @@ begin
              and (n.conindid = o.encrypted or (k.contype in ('c', 'n') and n.conname = k.conname))
             where r.migration_id = migration and k.contype <> 'f'
             union all
+            -- A unique constraint whose place an index takes.
+            select 'pg_constraint', k.oid, 0, r.plain, 'index ' || o.encrypted::regclass
+            from encrypt.migration_relations r
+            join pg_constraint k on k.conrelid = r.plain and k.contype = 'u'
+            join encrypt.migration_objects o on o.migration_id = migration and o.kind = 'index' and o.plain = k.conindid
+            where r.migration_id = migration and not exists (select from pg_constraint n where n.conindid = o.encrypted)
+            union all
             select 'pg_policy', p.oid, 0, r.plain, format('policy %I on %s', p.polname, r.encrypted)
             from encrypt.migration_relations r join pg_policy p on p.polrelid = r.plain
             where r.migration_id = migration

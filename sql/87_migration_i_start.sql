@@ -40,7 +40,7 @@ begin
         raise exception using errcode = 'feature_not_supported',
             message = format('table %s can''t be migrated', target),
             detail = (select string_agg(format('%s.', r), E'\n' order by r) from unnest(reasons) as r),
-            hint = coalesce(statements, '');
+            hint = coalesce(statements, 'select * from encrypt.migrations;');
     end if;
 end
 $$;
@@ -105,8 +105,8 @@ declare
     remedies text[];
     wait interval;
     attempts integer;
-    -- A default that is set for the session is not the table's.
-    before constant text := current_setting('default_tablespace');
+    tablespace_before constant text := current_setting('default_tablespace');
+    jit_before constant text := current_setting('jit');
 begin
     perform encrypt._check_call(target, key);
     perform encrypt._check_options(options);
@@ -114,6 +114,8 @@ begin
     attempts := coalesce((options ->> 'attempts')::integer, 20);
     -- Conflicts with DDL and with itself, so that two can't start on one table; not with reading and writing.
     perform encrypt._lock_table(target, 'share update exclusive', wait, attempts);
+    -- A default that is set for the session is not the table's. Catalog lookups that run once are not worth compiling.
+    perform set_config('default_tablespace', '', true), set_config('jit', 'off', true);
     perform encrypt._check_columns(target, wanted, searched);
 
     insert into encrypt.migrations (live, table_schema, table_name, key_name, key_columns, options, created_by)
@@ -136,7 +138,6 @@ begin
           union all select * from encrypt._make_types(started, target, wanted, key, searched, options)) as r;
     perform encrypt._refuse_migration(target, reasons, remedies);
 
-    perform set_config('default_tablespace', '', true);
     made := encrypt._make_tables(started, target);
     update encrypt.migrations m set shadow = made where m.migration_id = started;
     perform encrypt._make_indexes(started);
@@ -145,13 +146,13 @@ begin
     perform encrypt._make_policies(started);
     perform encrypt._copy_comments(started);
     perform encrypt._copy_privileges(started);
-    perform set_config('default_tablespace', before, true);
     select array_agg(r.reason), array_agg(r.remedy) into reasons, remedies from encrypt._trigger_refusals(started) as r;
     perform encrypt._refuse_migration(target, reasons, remedies);
 
     perform encrypt._announce_migration(target);
     perform encrypt._lock_table(target, 'share row exclusive', wait, attempts);
     perform encrypt._install_sync(started);
+    perform set_config('default_tablespace', tablespace_before, true), set_config('jit', jit_before, true);
     return started;
 end
 $$;
