@@ -144,9 +144,12 @@ begin
                     or insufficient_privilege then
             get stacked diagnostics help = pg_exception_hint;
             reason := format('column %I: %s', col.attname, sqlerrm);
-            remedy := case when sqlerrm like '%accept_leakage%' or help like '%accept_leakage%'
-                           then format('select encrypt.start_migration(%L, ..., options => ''{"accept_leakage": true}'');', target)
-                           else nullif(help, '') end;
+            remedy := case
+                when col.atttypid = 'character'::regtype and own then
+                    format('alter table %s alter %I type varchar(%s);', target, col.attname, col.atttypmod - 4)
+                when help like '%accept_leakage%' then
+                    format('select encrypt.start_migration(%L, ..., options => ''{"accept_leakage": true}'');', target)
+                else nullif(help, '') end;
             return next;
         end;
     end loop;

@@ -34,14 +34,17 @@ create function encrypt._refuse_migration(target regclass, reasons text[], remed
     language plpgsql stable parallel unsafe set search_path = pg_catalog, pg_temp as
 $$
 declare
+    detail constant text := (select string_agg(format('%s.', r), E'\n' order by r) from unnest(reasons) as r);
     statements constant text := (select string_agg(distinct r, E'\n') from unnest(remedies) as r where r is not null);
 begin
-    if cardinality(reasons) > 0 then
-        raise exception using errcode = 'feature_not_supported',
-            message = format('table %s can''t be migrated', target),
-            detail = (select string_agg(format('%s.', r), E'\n' order by r) from unnest(reasons) as r),
-            hint = coalesce(statements, 'select * from encrypt.migrations;');
+    if detail is null then
+        return;
+    elsif statements is null then
+        raise exception using errcode = 'feature_not_supported', message = format('table %s can''t be migrated', target),
+            detail = detail;
     end if;
+    raise exception using errcode = 'feature_not_supported', message = format('table %s can''t be migrated', target),
+        detail = detail, hint = statements;
 end
 $$;
 comment on function encrypt._refuse_migration(regclass, text[], text[]) is 'raises if there is a reason';

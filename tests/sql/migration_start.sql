@@ -152,6 +152,20 @@ table before except all select * from snapshot.of_table('ms.users');
 select count(*) from encrypt.types where key_name = 'migration_start';
 update encrypt.migrations set phase = 'rolled_back', ended_at = now() where migration_id = :migration;
 
+-- What the owner wrote into the definition is evaluated when it is repeated: with the owner's rights.
+set role regress_ms_owner;
+create function ms.spy(integer) returns boolean language plpgsql immutable as $$
+begin
+    if current_user <> 'regress_ms_owner' then
+        raise exception 'called as %', current_user;
+    end if;
+    return true;
+end
+$$;
+alter table ms.users add check (ms.spy(1) or serial_no > 0), alter note set default case when ms.spy(2) then 'none' end;
+create index users_spy on ms.users ((ms.spy(3)), serial_no) where ms.spy(4);
+create policy spied on ms.users using (ms.spy(5));
+reset role;
 -- Rows that the application can write, the counterpart can hold: defaults and generated columns included.
 select encrypt.start_migration('ms.users', '{note}', 'migration_start', '{}', '{"lock_timeout": "3 s"}') as migration \gset
 set role regress_ms_owner;
