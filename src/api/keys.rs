@@ -212,8 +212,11 @@ fn unused_key_id() -> Result<KeyId, Error> {
 /// The row of a key, with the right to change it until the end of the transaction.
 fn locked(key_id: i32) -> Result<KeyRow, Error> {
     let find = || {
-        let key_id = KeyId::new(key_id).ok_or(Error::NoSuchKeyId { key_id })?;
-        keys::by_id(key_id)?.ok_or(Error::NoSuchKeyId { key_id: key_id.get() })
+        let unknown = Error::UnknownKeyId { key_id };
+        match KeyId::new(key_id) {
+            Some(key_id) => keys::by_id(key_id)?.ok_or(unknown),
+            None => Err(unknown),
+        }
     };
     keys::lock_name(&find()?.name)?;
     // Read again under the lock: it may have changed between the two.

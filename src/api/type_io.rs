@@ -15,7 +15,7 @@ use crate::types::reveal::{Revealing, is_revealed};
 use crate::types::value::{self, Opening, Sealing};
 use pg_encrypt_core::envelope::TypeCode;
 use pg_encrypt_core::typed::{FORMAT_TYPED, TypedValue};
-use pgrx::pg_sys::{Datum, Oid};
+use pgrx::pg_sys::{self, Datum, Oid};
 
 sql_function! {
     /// Text input. A stored value's own hex is taken as it is; anything else is a plaintext and sealed at once.
@@ -108,6 +108,36 @@ sql_function! {
 }
 
 sql_function! {
+    /// Assignment cast to a type that the base type can be assigned to: decrypts and converts, whatever output reveals.
+    fn type_to_target(call) {
+        let Some(value) = call.datum(0) else { return Ok(None) };
+        let site = call.site::<OutputSite>();
+        let opened = value::open(&mut site.opening, keyring::now(), value)?;
+        let target = *site.target.get_or_insert_with(|| crate::pg::proc::result(call.function()));
+        let from = opened.domain.base.type_oid;
+        typeio::convert(opened.base_datum()?, from, target)
+            .map(Some)
+            .map_err(|refused| Error::RefusedByType { refused, wanted: typeio::type_name(target) })
+    }
+}
+
+sql_function! {
+    /// What to_json makes of a value: as output, but numbers as numbers, documents as documents.
+    fn type_to_json(call) {
+        let Some(value) = call.datum(0) else { return Ok(None) };
+        let now = keyring::now();
+        let bytes = varlena_bytes(value);
+        let stored = TypedValue::parse(bytes)?;
+        let site = call.site::<OutputSite>();
+        if !site.reveals(now, &stored)? {
+            return Ok(Some(typeio::to_json(varlena_from(&hex::encode(bytes))?, pg_sys::TEXTOID)));
+        }
+        let opened = value::open_parsed(&mut site.opening, now, &stored)?;
+        Ok(Some(typeio::to_json(opened.base_datum()?, opened.domain.base.type_oid)))
+    }
+}
+
+sql_function! {
     /// Assignment cast from the base type: seals.
     fn type_from_base(call) {
         let Some(base) = call.datum(0) else { return Ok(None) };
@@ -163,6 +193,7 @@ struct InputSite {
 struct OutputSite {
     opening: Opening,
     revealing: Revealing,
+    target: Option<Oid>,
 }
 
 impl Site for InputSite {}

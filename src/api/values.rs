@@ -140,9 +140,7 @@ fn encrypt_any(call: &Call<'_>, mode: Mode) -> Result<Option<Datum>, Error> {
         Some(codec) => codec,
         None => {
             let type_oid = call.argument_type(0);
-            if is_ciphertext(type_oid) {
-                return Err(Error::AlreadyEncrypted);
-            }
+            refuse_encrypted(type_oid)?;
             *site.codec.insert(Codec::of(type_oid)?)
         }
     };
@@ -237,6 +235,20 @@ pub(super) fn utf8<'a>(text: &'a [u8], argument: &'static str) -> Result<Cow<'a,
 
 pub(super) fn is_ciphertext(type_oid: Oid) -> bool {
     typeio::type_oid(crate::catalog::SCHEMA, c"ciphertext") == Some(typeio::base_type(type_oid))
+}
+
+/// Refuses values that are encrypted already, arrays of them too: their text depends on who looks at it.
+pub(super) fn refuse_encrypted(type_oid: Oid) -> Result<(), Error> {
+    let element = typeio::element_type(type_oid);
+    if is_ciphertext(element) {
+        return Err(Error::AlreadyEncrypted);
+    }
+    match typeio::has_output_function(element, super::type_io::type_out) {
+        true => Err(Error::EncryptedArgument {
+            type_name: typeio::type_name(type_oid),
+        }),
+        false => Ok(()),
+    }
 }
 
 /// Once per session: equal values are about to become visible as such.

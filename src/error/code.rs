@@ -22,6 +22,7 @@ impl Error {
             Self::OutOfRange { .. } => ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
             Self::TooLarge | Self::Normalize(_) => ERRCODE_PROGRAM_LIMIT_EXCEEDED,
             Self::AlreadyEncrypted
+            | Self::EncryptedArgument { .. }
             | Self::UnknownNormalizer { .. }
             | Self::BadBits { .. }
             | Self::UnknownPurpose { .. }
@@ -52,6 +53,7 @@ impl Error {
             Self::Null { .. } => ERRCODE_NULL_VALUE_NOT_ALLOWED,
             Self::NoSuchKey { .. }
             | Self::NoSuchKeyId { .. }
+            | Self::UnknownKeyId { .. }
             | Self::NoSuchRole { .. }
             | Self::NotInstalled => ERRCODE_UNDEFINED_OBJECT,
             Self::KeyExists { .. } => ERRCODE_DUPLICATE_OBJECT,

@@ -8,6 +8,7 @@ impl Error {
     pub(super) fn hint(&self) -> Option<String> {
         Some(match self {
             Self::AlreadyEncrypted => "To move it to another key, use encrypt.reencrypt_column.".into(),
+            Self::EncryptedArgument { .. } => "Cast it to the type's base type, which decrypts it.".into(),
             Self::NotText => "Use encrypt.decrypt_bytes to read it as bytea.".into(),
             Self::UnsupportedType { .. } => "Cast it to text or another supported type first.".into(),
             Self::WrongType { .. } | Self::RefusedByType { .. } => {
@@ -19,6 +20,9 @@ impl Error {
             Self::UnknownPrivilege { .. } => "Privileges are encrypt, decrypt, search and deterministic.".into(),
             Self::Confirmation { .. } => "Pass the key's name as the second argument.".into(),
             Self::NoSuchKey { name } => format!("Run: select encrypt.create_key({});", literal(name)),
+            Self::UnknownKeyId { .. } => {
+                "Run: select key_id, name, purpose, version, state from encrypt.keys;".into()
+            }
             Self::NoSuchKeyId { .. } => {
                 "The value comes from another database, or its key's row was removed. Restore encrypt.keys.".into()
             }

@@ -17,6 +17,7 @@ impl Error {
             Self::NotTextArgument { argument } => {
                 format!("argument \"{argument}\" can't be converted to UTF-8")
             }
+            Self::EncryptedArgument { type_name } => format!("value of type {type_name} is encrypted already"),
             Self::AlreadyEncrypted => "value is encrypted already".into(),
             Self::UnsupportedType { type_name } => format!("values of type {type_name} can't be encrypted"),
             Self::WrongType { stored, wanted } => {
@@ -38,7 +39,7 @@ impl Error {
             Self::Null { argument } => format!("argument \"{argument}\" must not be null"),
             Self::Confirmation { name } => format!("confirmation does not repeat the name of key \"{name}\""),
             Self::NoSuchKey { name } => format!("key \"{name}\" does not exist"),
-            Self::NoSuchKeyId { key_id } => format!("key with id {key_id} does not exist"),
+            Self::NoSuchKeyId { key_id } | Self::UnknownKeyId { key_id } => format!("key with id {key_id} does not exist"),
             Self::KeyExists { name } => format!("key \"{name}\" already exists"),
             Self::NoActiveKey { name, purpose } => {
                 format!("key \"{name}\" has no active version of purpose {purpose}")

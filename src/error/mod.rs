@@ -48,6 +48,9 @@ pub enum Error {
         argument: &'static str,
     },
     AlreadyEncrypted,
+    EncryptedArgument {
+        type_name: String,
+    },
     UnsupportedType {
         type_name: String,
     },
@@ -100,6 +103,10 @@ pub enum Error {
     // Keys
     NoSuchKey {
         name: String,
+    },
+    /// An id that was given, not found in a value.
+    UnknownKeyId {
+        key_id: i32,
     },
     NoSuchKeyId {
         key_id: i32,

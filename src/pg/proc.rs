@@ -14,6 +14,12 @@ pub fn signature(function: Oid) -> Vec<Oid> {
     }
 }
 
+/// Result type of a function.
+pub fn result(function: Oid) -> Oid {
+    // SAFETY: a catalog lookup.
+    unsafe { pg_sys::get_func_rettype(function) }
+}
+
 /// Argument types of a function.
 pub fn arguments(function: Oid) -> Vec<Oid> {
     let mut signature = signature(function);

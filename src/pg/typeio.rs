@@ -103,6 +103,17 @@ pub fn base_type(type_oid: pg_sys::Oid) -> pg_sys::Oid {
     unsafe { pg_sys::getBaseType(type_oid) }
 }
 
+/// The type of an array's elements, or of a domain over one; what a domain is made of; the type itself for all others.
+pub fn element_type(type_oid: pg_sys::Oid) -> pg_sys::Oid {
+    // SAFETY: catalog lookups; invalid for what is no array.
+    unsafe {
+        match pg_sys::get_element_type(pg_sys::getBaseType(type_oid)) {
+            pg_sys::InvalidOid => pg_sys::getBaseType(type_oid),
+            element => pg_sys::getBaseType(element),
+        }
+    }
+}
+
 /// A type's name for a message, qualified where needed.
 pub fn type_name(type_oid: pg_sys::Oid) -> String {
     // SAFETY: the result is palloc'd and terminated.
@@ -222,4 +233,26 @@ pub fn send(datum: pg_sys::Datum, type_oid: pg_sys::Oid) -> pg_sys::Datum {
 pub fn exists(type_oid: pg_sys::Oid) -> bool {
     // SAFETY: a catalog lookup.
     unsafe { pg_sys::get_typtype(type_oid) != 0 }
+}
+
+/// A value as PostgreSQL's `to_json` writes it.
+pub fn to_json(datum: pg_sys::Datum, type_oid: pg_sys::Oid) -> pg_sys::Datum {
+    // SAFETY: to_json takes a value of any type and learns which from the expression that calls it; here a call with a
+    // null of that type, of which only the type is looked at.
+    unsafe {
+        let function = pg_sys::Oid::from(pg_sys::F_TO_JSON);
+        let argument = pg_sys::makeNullConst(type_oid, -1, pg_sys::InvalidOid);
+        let expression = pg_sys::makeFuncExpr(
+            function,
+            pg_sys::JSONOID,
+            pg_sys::lappend(std::ptr::null_mut(), argument.cast()),
+            pg_sys::InvalidOid,
+            pg_sys::InvalidOid,
+            pg_sys::CoercionForm::COERCE_EXPLICIT_CALL,
+        );
+        let mut info = pg_sys::FmgrInfo::default();
+        pg_sys::fmgr_info(function, &mut info);
+        info.fn_expr = expression.cast();
+        pg_sys::FunctionCall1Coll(&mut info, pg_sys::InvalidOid, datum)
+    }
 }

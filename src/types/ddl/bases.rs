@@ -126,3 +126,44 @@ pub fn compared(base: Oid) -> &'static [&'static str] {
         _ => &[],
     }
 }
+
+/// Types other than the base type that PostgreSQL assigns it to.
+pub fn targets(base: Oid) -> &'static [&'static str] {
+    match base {
+        pg_sys::INT2OID => &["integer", "bigint", "numeric", "real", "double precision"],
+        pg_sys::INT4OID => &["smallint", "bigint", "numeric", "real", "double precision"],
+        pg_sys::INT8OID => &["smallint", "integer", "numeric", "real", "double precision"],
+        pg_sys::NUMERICOID => &["smallint", "integer", "bigint", "real", "double precision"],
+        pg_sys::FLOAT4OID => &["smallint", "integer", "bigint", "numeric", "double precision"],
+        pg_sys::FLOAT8OID => &["smallint", "integer", "bigint", "numeric", "real"],
+        pg_sys::DATEOID => &["timestamp without time zone", "timestamp with time zone"],
+        pg_sys::TIMEOID => &["time with time zone", "interval"],
+        pg_sys::TIMESTAMPOID => &["date", "time without time zone", "timestamp with time zone"],
+        pg_sys::TIMESTAMPTZOID => &[
+            "date",
+            "time without time zone",
+            "time with time zone",
+            "timestamp without time zone",
+        ],
+        pg_sys::INTERVALOID => &["time without time zone"],
+        _ => &[],
+    }
+}
+
+/// Whether to_json makes something else of the base type than a string of its text.
+pub fn has_json_form(base: Oid) -> bool {
+    [
+        pg_sys::BOOLOID,
+        pg_sys::INT2OID,
+        pg_sys::INT4OID,
+        pg_sys::INT8OID,
+        pg_sys::NUMERICOID,
+        pg_sys::FLOAT4OID,
+        pg_sys::FLOAT8OID,
+        pg_sys::JSONBOID,
+        pg_sys::DATEOID,
+        pg_sys::TIMESTAMPOID,
+        pg_sys::TIMESTAMPTZOID,
+    ]
+    .contains(&base)
+}

@@ -26,6 +26,8 @@ const SEARCHABLE: &str = include_str!("searchable.sql");
 const SEARCHABLE_PLAIN: &str = include_str!("searchable_plain.sql");
 const CAST_FROM: &str = include_str!("cast_from.sql");
 const CAST_TO: &str = include_str!("cast_to.sql");
+const CAST_TO_OTHER: &str = include_str!("cast_to_other.sql");
+const CAST_TO_JSON: &str = include_str!("cast_to_json.sql");
 
 /// The two types that come with the extension, in schema `encrypt`, under the key of this name.
 pub const DEFAULT_KEY: &str = "default";
@@ -228,6 +230,14 @@ fn create_objects(
             names.set("target", target);
             run(&names, CAST_TO)?;
         }
+    }
+    for (n, target) in bases::targets(base.plain).iter().enumerate() {
+        names.set("target", target);
+        names.set_function("to_target", &format!("to_{n}"));
+        run(&names, CAST_TO_OTHER)?;
+    }
+    if bases::has_json_form(base.plain) {
+        run(&names, CAST_TO_JSON)?;
     }
     let kind = if searchable {
         "searchable encrypted"
