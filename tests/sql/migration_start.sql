@@ -113,11 +113,11 @@ select line from snapshot.of_table('ms.users') line where line !~ '^trigger CREA
 -- The counterpart differs by the storage of encrypted columns, and in what cutover brings: foreign keys, triggers, sequences of
 -- columns with a default, views. A unique constraint on an encrypted column has become an index.
 select substring(line from '^(?:column|constraint \S+|index CREATE UNIQUE INDEX|sequence|trigger CREATE TRIGGER|view|\w+) \S+') as "only of the table"
-from (select line from plain_before except all select * from snapshot.of_table('ms.users_encrypted', true)) d order by 1 collate "C";
+from (select line from plain_before except all select * from snapshot.of_table('ms.users_encrypted', true)) d order by line collate "C";
 select substring(line from '^(?:column|constraint \S+|index CREATE UNIQUE INDEX|sequence|trigger CREATE TRIGGER|view|\w+) \S+') as "only of the counterpart",
        substring(line from 'default (.*) identity') as "default", substring(line from 'storage .') as storage,
        substring(line from 'constraint .*') as "constraint"
-from (select line from snapshot.of_table('ms.users_encrypted', true) line except all table plain_before) d order by 1 collate "C";
+from (select line from snapshot.of_table('ms.users_encrypted', true) line except all table plain_before) d order by line collate "C";
 
 -- What every role may do.
 select r.rolname, p.privilege, c.attname
