@@ -18,7 +18,10 @@ macro_rules! equality {
             fn $name(call) {
                 let (Some(a), Some(b)) = (call.datum(0), call.datum(1)) else { return Ok(None) };
                 let (a, b) = (Side::$a(a), Side::$b(b));
-                let equal = compare::equal(site(call, &[a, b])?, call.collation(), a, b)?;
+                let equal = match compare::equal_by_token(a, b)? {
+                    Some(equal) => equal,
+                    None => compare::equal(site(call, &[a, b])?, call.collation(), a, b)?,
+                };
                 Ok(Some((equal == $expected).into()))
             }
         }
@@ -154,7 +157,10 @@ fn token_order(
 
 #[inline]
 fn typed_token_order(call: &Call<'_>) -> Result<Option<Ordering>, Error> {
-    token_order(call, Side::Typed, Side::Typed)
+    let (Some(a), Some(b)) = (call.datum(0), call.datum(1)) else {
+        return Ok(None);
+    };
+    compare::stored_token_order(a, b).map(Some)
 }
 
 fn typed_plain_token_order(call: &Call<'_>) -> Result<Option<Ordering>, Error> {

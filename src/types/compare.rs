@@ -39,14 +39,28 @@ pub enum Side {
     Plain(Datum),
 }
 
-/// Whether two sides are equal, by token where there is one.
+/// Whether two stored values are equal, if they have tokens. Needs no memory of the call site's, which an index makes anew
+/// for every row that is inserted.
+#[inline]
+pub fn equal_by_token(a: Side, b: Side) -> Result<Option<bool>, Error> {
+    let (Side::Typed(a), Side::Typed(b)) = (a, b) else {
+        return Ok(None);
+    };
+    let tokens = stored_token(a)?.zip(stored_token(b)?);
+    Ok(tokens.map(|(a, b)| a == b))
+}
+
+/// The token order of two stored values; needs no memory of the call site's either.
+#[inline]
+pub fn stored_token_order(a: Datum, b: Datum) -> Result<Ordering, Error> {
+    let tokens = stored_token(a)?.zip(stored_token(b)?);
+    let (a, b) = tokens.ok_or(Error::NotSearchable)?;
+    Ok(a.cmp(&b))
+}
+
+/// Whether two sides are equal, of which one is plain or has no token.
 #[inline]
 pub fn equal(site: &mut Comparing, collation: Oid, a: Side, b: Side) -> Result<bool, Error> {
-    if let (Side::Typed(a), Side::Typed(b)) = (a, b)
-        && let (Some(a), Some(b)) = (stored_token(a)?, stored_token(b)?)
-    {
-        return Ok(a == b);
-    }
     if site.plain.is_some_and(|(domain, _)| domain.is_searchable()) {
         return Ok(token(site, a)? == token(site, b)?);
     }
@@ -117,7 +131,7 @@ fn has_same_token(a: Datum, b: Datum) -> Result<bool, Error> {
     Ok(a.is_some() && a == stored_token(b)?)
 }
 
-/// The token order. All sides are of one domain, which is searchable.
+/// The token order of two sides of which one is plain. Both are of one domain, which is searchable.
 #[inline]
 pub fn token_order(site: &mut Comparing, a: Side, b: Side) -> Result<Ordering, Error> {
     Ok(token(site, a)?.cmp(&token(site, b)?))
