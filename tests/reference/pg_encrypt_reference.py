@@ -352,6 +352,30 @@ def parse_typed(value):
     )
 
 
+def equal_form(type, plaintext, normalizer="exact"):
+    """The bytes that a type's token is made of: equal exactly for plaintexts that the base type has equal."""
+    if type == "text":
+        return _bytes(normalize(normalizer, plaintext.decode()))
+    if type == "numeric" and b"." in plaintext:
+        return plaintext.rstrip(b"0").removesuffix(b".")
+    if type == "float":
+        (number,) = struct.unpack(">d", plaintext)
+        return bytes(8) if number == 0 else bytes.fromhex("7ff8000000000000") if number != number else plaintext
+    return plaintext
+
+
+def seal_typed(dek, key_id, type, plaintext, type_ref, type_uuid, token=None, epoch=None, counter=0, compressed=False):
+    """A value 0xE3."""
+    head = struct.pack(">BBi", FORMAT_TYPED, token is not None, type_ref) + (token or b"")
+    return head + seal_value(dek, key_id, type, plaintext, type_uuid, head, epoch, counter, compressed)
+
+
+def typed_token(dek, type, plaintext, type_uuid, normalizer="exact", version=1):
+    """The token that a value of a searchable type carries, 16 bytes."""
+    message = bytes([NORMALIZERS[normalizer]]) + equal_form(type, plaintext, normalizer)
+    return bytes([version % 256]) + _hmac(index_key(dek, "equality", type_uuid), message)[:15]
+
+
 def open_typed(dek, value, type_uuid):
     """The plaintext of a value of an encrypted type whose context is the type's UUID, as text."""
     typed = parse_typed(value)

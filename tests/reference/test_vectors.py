@@ -4,7 +4,6 @@ import hashlib
 import json
 import pathlib
 import unittest
-import uuid
 
 import pg_encrypt_reference as reference
 
@@ -93,14 +92,37 @@ class Values(unittest.TestCase):
             self.assertEqual(hashlib.sha256(plaintext).hexdigest(), vector["plaintext_sha256"])
 
     def test_typed_values(self):
-        domain = str(uuid.UUID(int=1))
-        head = bytes.fromhex("e3010000002a") + reference.token(INDEX, "alice", context=domain, normalizer="exact")
-        value = head + reference.seal_value(COLUMN, 7, "text", "alice", domain, head)
-        self.assertEqual(reference.parse_typed(value).type_ref, 42)
-        self.assertEqual(reference.open_typed(COLUMN, value, domain), b"alice")
-        altered = value[:5] + b"\x2b" + value[6:]
-        with self.assertRaises(reference.AuthenticationFailed):
-            reference.open_typed(COLUMN, altered, domain)
+        for vector in VECTORS["typed_values"]:
+            with self.subTest(vector["note"]):
+                value, plaintext = bytes.fromhex(vector["value"]), bytes.fromhex(vector["plaintext"])
+                token = None
+                if vector["token"]:
+                    normalizer = vector["normalizer"]
+                    token = reference.typed_token(INDEX, vector["type"], plaintext, vector["uuid"], normalizer)
+                    self.assertEqual(token.hex(), vector["token"])
+                    equal_form = reference.equal_form(vector["type"], plaintext, normalizer)
+                    self.assertEqual(equal_form.hex(), vector["normalized"])
+                sealed = reference.seal_typed(
+                    COLUMN,
+                    vector["key_id"],
+                    vector["type"],
+                    plaintext,
+                    vector["type_ref"],
+                    vector["uuid"],
+                    token,
+                    bytes.fromhex(vector["epoch"]),
+                    vector["counter"],
+                    vector["compressed"],
+                )
+                self.assertEqual(sealed.hex(), vector["value"])
+                self.assertEqual(reference.parse_typed(value).type_ref, vector["type_ref"])
+                self.assertEqual(reference.parse_typed(value).token, token)
+                original = reference.decompress(plaintext) if vector["compressed"] else plaintext
+                self.assertEqual(reference.open_typed(COLUMN, value, vector["uuid"]), original)
+                for at in range(2, 22 if token else 6):
+                    altered = value[:at] + bytes([value[at] ^ 1]) + value[at + 1:]
+                    with self.assertRaises(reference.AuthenticationFailed):
+                        reference.open_typed(COLUMN, altered, vector["uuid"])
 
     def test_malformed_envelopes(self):
         envelope = bytes.fromhex(VECTORS["values"][0]["envelope"])

@@ -79,6 +79,21 @@ all_true('tokens are made',
 			  . ", '$_->{normalizer}', $_->{bits}) = '\\x$_->{token}'" ]
 	} grep { $_->{kind} eq 'equality' && $_->{version} == 1 } @{ $vectors->{tokens} });
 
+# Values of an encrypted type: one that comes with the extension gets the vectors' number and UUID, as a restore would
+# bring them. They open, and SQL makes the same tokens.
+my @typed = grep { $_->{type} eq 'text' && $_->{type_ref} == 42 && ($_->{normalizer} // '') eq 'exact' } @{ $vectors->{typed_values} };
+$node->safe_psql('postgres', qq{
+	insert into encrypt.types (type_ref, uuid, type_oid, base, key_name, normalizer, index_key_id, created_by)
+	values (42, '$typed[0]{uuid}', 'encrypt.searchable_text', 'text', 'vectors', 'exact', $vectors->{index_key}{key_id}, current_user)});
+all_true('values of an encrypted type open',
+	map { [ $_->{note}, "'\\x$_->{value}'::encrypt.searchable_text::text = convert_from('\\x$_->{plaintext}', 'UTF8')" ] } @typed);
+all_true('values of an encrypted type carry the tokens that SQL makes',
+	map {
+		my $plain = "convert_from('\\x$_->{plaintext}', 'UTF8')";
+		[ $_->{note}, "encrypt.token(${plain}::encrypt.searchable_text) = '\\x$_->{token}'"
+			  . " and encrypt.token('\\x$_->{value}'::encrypt.searchable_text) = '\\x$_->{token}'" ]
+	} @typed);
+
 # One altered byte of a stored key, and it is refused by its id before anything is opened with it.
 $node->safe_psql('postgres', q{
 	alter table encrypt.keys disable trigger guard_row;

@@ -185,7 +185,10 @@ $node->safe_psql('checked', q{
 	select encrypt.create_key('pii');
 	create schema a_app;
 	select encrypt.create_type('a_app.email_enc', key => 'pii', searchable => true);
+	select encrypt.create_type('a_app.price_enc', 'numeric', key => 'pii', modifier => '5,2');
 	create table a_app.users (id integer, email a_app.email_enc check (length(email) < 100));
+	create table a_app.prices (price a_app.price_enc);
+	insert into a_app.prices values (1.005);
 });
 append_to_file("$work/checked.txt", join '', map { "$_\t$canary $_\n" } 1 .. 100);
 $node->safe_psql('checked', "copy a_app.users from '$work/checked.txt'");
@@ -197,6 +200,11 @@ $node->command_ok([ 'pg_restore', '-e', '-d', 'ordered', @$_, "$work/checked" ],
   for [qw(--section=pre-data)], [qw(-a -n encrypt)], [qw(--section=data -N encrypt)], [qw(--section=post-data)];
 is($node->safe_psql('ordered', 'select count(email::text) from a_app.users'), 100, 'CHECK: all rows are there');
 fails_with($node, q{insert into a_app.users values (1000, repeat('x', 100))}, '23514', 'CHECK: it checks', dbname => 'ordered');
+
+# A base type's modifier comes along, and goes on being applied.
+fails_with($node, q{insert into a_app.prices values (1000)}, '22003', 'modifier: what does not fit is refused', dbname => 'ordered');
+is($node->safe_psql('ordered', q{set pg_encrypt.reveal = on; insert into a_app.prices values ('2.345'); select price from a_app.prices}),
+	"1.01\n2.35", 'modifier: values are made to fit');
 
 # A value that the database has no type for.
 $node->safe_psql('postgres', q{select encrypt.create_type('lonely_enc', key => 'pii'); create table lonely (v lonely_enc)});

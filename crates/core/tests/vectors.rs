@@ -11,7 +11,8 @@ use pg_encrypt_core::deterministic::SivKey;
 use pg_encrypt_core::envelope::{Envelope, Sealer, ValueKey};
 use pg_encrypt_core::key::{KeyId, Purpose};
 use pg_encrypt_core::normalize::Normalizer;
-use pg_encrypt_core::token::{IndexKey, TokenBits};
+use pg_encrypt_core::token::{IndexKey, IndexKind, TokenBits};
+use pg_encrypt_core::typed::{Prefix, TOKEN_LEN, TypeRef, TypedValue};
 use pg_encrypt_core::wrap::LocalRoot;
 use sha2::{Digest, Sha256};
 
@@ -103,6 +104,60 @@ fn deterministic_values() {
         assert_eq!((envelope.epoch(), envelope.counter()), (None, None), "{note}");
         let mut opened = vec![0xff; plaintext.len()];
         key.open_into(&envelope, vector.row_id.as_bytes(), &mut opened)
+            .unwrap();
+        assert_eq!(opened, plaintext, "{note}");
+    }
+}
+
+#[test]
+fn typed_values() {
+    let vectors = vectors();
+    let (data_key, index_data_key) = (vectors.column_key.data_key(), vectors.index_key.data_key());
+    assert!(vectors.typed_values.iter().any(|vector| vector.token.is_some()));
+    assert!(vectors.typed_values.iter().any(|vector| vector.token.is_none()));
+    for vector in &vectors.typed_values {
+        let note = &vector.note;
+        let (plaintext, expected) = (bytes(&vector.plaintext), bytes(&vector.value));
+        let context = vector.uuid.as_bytes();
+
+        let token: Option<[u8; TOKEN_LEN]> = vector.token.as_deref().map(array);
+        if let Some(token) = &token {
+            let mut made = [0; TOKEN_LEN];
+            IndexKey::derive(&index_data_key, IndexKind::Equality, context)
+                .equality_token(
+                    1,
+                    vector.normalizer.as_deref().unwrap().parse().unwrap(),
+                    &bytes(vector.normalized.as_deref().unwrap()),
+                    TokenBits::DEFAULT,
+                    &mut made,
+                )
+                .unwrap();
+            assert_eq!(made, *token, "{note}");
+        }
+
+        let prefix = Prefix::new(TypeRef::new(vector.type_ref).unwrap(), token.as_ref());
+        let key = ValueKey::derive(&data_key, context);
+        let mut sealed = vec![0; prefix.overhead() + plaintext.len()];
+        let (front, envelope) = sealed.split_at_mut(prefix.as_bytes().len());
+        front.copy_from_slice(prefix.as_bytes());
+        Sealer::with_counter(key.epoch_key(&array(&vector.epoch)), vector.counter)
+            .seal_into(
+                type_code(&vector.type_name),
+                vector.compressed,
+                KeyId::new(vector.key_id).unwrap(),
+                prefix.as_bytes(),
+                &plaintext,
+                envelope,
+            )
+            .unwrap();
+        assert_eq!(hex::encode(&sealed), vector.value, "{note}");
+
+        let value = TypedValue::parse(&expected).unwrap();
+        assert_eq!(value.type_ref.get(), vector.type_ref, "{note}");
+        assert_eq!(value.token, token.as_ref(), "{note}");
+        let mut opened = vec![0xff; plaintext.len()];
+        key.epoch_key(value.envelope.epoch().unwrap())
+            .open_into(&value.envelope, value.prefix, &mut opened)
             .unwrap();
         assert_eq!(opened, plaintext, "{note}");
     }

@@ -14,6 +14,7 @@ pub struct Vectors {
     pub index_key: Key,
     pub values: Vec<Value>,
     pub deterministic: Vec<Deterministic>,
+    pub typed_values: Vec<TypedVector>,
     pub tokens: Vec<Token>,
     pub integer_tokens: Vec<IntegerToken>,
     pub normalized: Vec<Normalized>,
@@ -75,6 +76,25 @@ pub struct Deterministic {
     pub key_id: i32,
     pub plaintext: String,
     pub envelope: String,
+}
+
+/// A value of an encrypted type. Without a token, the fields about it are null.
+#[derive(Deserialize)]
+pub struct TypedVector {
+    pub note: String,
+    #[serde(rename = "type")]
+    pub type_name: String,
+    pub type_ref: i32,
+    pub uuid: String,
+    pub key_id: i32,
+    pub normalizer: Option<String>,
+    pub normalized: Option<String>,
+    pub epoch: String,
+    pub counter: u16,
+    pub compressed: bool,
+    pub plaintext: String,
+    pub token: Option<String>,
+    pub value: String,
 }
 
 #[derive(Deserialize)]
