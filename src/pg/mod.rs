@@ -10,6 +10,7 @@
 //! | [`inval`] | when did something that we cached change? when did a transaction end? |
 //! | [`errcode`] | of which class is an SQLSTATE? |
 //! | [`index_statement`] | which columns does CREATE INDEX CONCURRENTLY index, and how? |
+//! | [`literal`] | is the literal that is being read compared, or stored? |
 //! | [`lock`] | locks on things that are no relations |
 //! | [`modifier`] | what does a type modifier mean, and what does it make of a value? |
 //! | [`plan`] | statements that are planned once and run often |
@@ -50,6 +51,7 @@ pub mod errcode;
 pub mod identity;
 pub mod index_statement;
 pub mod inval;
+pub mod literal;
 pub mod lock;
 pub mod modifier;
 pub mod plan;

@@ -80,9 +80,23 @@ select n from enc where name = any (array['abcdef', 'a']);
 select n from enc where name = encrypt.search_value('much too long');
 select n from enc where at = timestamptz '2000-01-01 00:00:00+00';
 select n from enc where scaled = -100;
--- A literal in quotes becomes a value of the type, and so is made to fit.
+-- A literal in quotes becomes a value of the type; in a condition it stays what it is.
 select n from enc where money = '1.005';
-select n from enc where name = 'abcdef';
+select n from enc where money = '1.01' and name = 'abcde';
+select n from enc where name = 'abcdef' or name in ('abcdefgh', 'abcde') order by n;
+select n from enc where name = any ('{abcdef,a}') order by n;
+select e.n from enc e join enc o on e.name = o.name and o.name <> 'abcdef' and e.n <> o.n order by 1;
+select count(*) filter (where name < 'abcdef') from enc having max(name) <> 'much too long';
+update enc set short = 'x' where name = 'abcdef';
+delete from enc where name = 'abcdef';
+merge into enc using (values (1)) as v (n) on name = 'abcdef' when matched and name = 'abcdef' then delete;
+-- Elsewhere it is made to fit, since it may be stored.
+update enc set name = 'abcdef' where name = 'abcdef';
+select name = 'abcdef' as same from enc;
+with gone as (insert into enc (name) select 'abcdef' where 'a' = 'a' returning 1) select from enc where name = 'abcdef';
+insert into enc (name) values ('a') on conflict do nothing returning name = 'abcdef';
+prepare searched as select n from enc where name = $1;
+execute searched ('abcdef');
 
 -- Functions and operators see the base type; its modifier is gone, as after any function.
 select pg_typeof(money + 0), pg_typeof(lower(name)), pg_typeof(name || 'x') from enc where n = 1;
