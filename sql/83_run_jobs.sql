@@ -104,10 +104,10 @@ end;
 comment on function encrypt._job_workers() is 'background workers of this database';
 
 create view encrypt.job_progress as
-select j.job_id, j.kind, j.subject, j.state, j.round, c.rows_done, greatest(t.rows_total, c.rows_done) as rows_total,
+select j.job_id, j.kind, j.subject, j.state, j.round, d.rows_done, greatest(t.rows_total, d.rows_done) as rows_total,
        case when j.state = 'finished' then 100.0
             else round(100 * c.blocks_done / nullif(c.blocks_total, 0), 1) end as percent,
-       round(c.rows_done / p.seconds) as rows_per_second,
+       round(d.rows_done / p.seconds) as rows_per_second,
        case when j.state = 'running' and c.blocks_done > 0
            then now() + (c.blocks_total / c.blocks_done - 1) * p.seconds * interval '1 second' end as estimated_end,
        (select count(*) from encrypt._job_workers() w where w.job_id = j.job_id) as workers,
@@ -128,12 +128,17 @@ cross join lateral (
 cross join lateral (
     select coalesce(sum(t.rows), 0)::bigint as rows_total from encrypt.job_tasks t where t.job_id = j.job_id
 ) t
+-- One that is finished has done away with its chunks: it shows all rounds.
 cross join lateral (
-    select greatest(extract(epoch from coalesce(j.ended_at, now()) - j.round_began_at), 0.001) as seconds
+    select case when j.state = 'finished' then coalesce(j.counts[1], 0) else c.rows_done end as rows_done
+) d
+cross join lateral (
+    select greatest(extract(epoch from coalesce(j.ended_at, now())
+        - case when j.state = 'finished' then j.created_at else j.round_began_at end), 0.001) as seconds
 ) p;
 comment on view encrypt.job_progress is 'how far each job is: rows of the current round, speed, workers, errors';
 comment on column encrypt.job_progress.round is 'how often all tables were gone through, this time included';
-comment on column encrypt.job_progress.rows_done is 'rows handled in this round';
+comment on column encrypt.job_progress.rows_done is 'rows handled in this round; in all, once it is finished';
 comment on column encrypt.job_progress.rows_total is 'rows of this round, as estimated from statistics';
 comment on column encrypt.job_progress.percent is 'blocks done of all blocks of this round';
 comment on column encrypt.job_progress.rows_per_second is 'since the round began, pauses included';
