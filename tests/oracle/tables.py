@@ -1,0 +1,60 @@
+"""Whether tables hold the same rows, seen in one snapshot while others write."""
+
+from __future__ import annotations
+
+import psycopg
+
+from session import rows, scalar
+from shapes import TWIN, Shape
+
+
+def differences(connection: psycopg.Connection, shape: Shape, shadow: str | None) -> list[str]:
+    """Compares table, twin and, if it must be equal by now, the shadow."""
+    tables = {"table": shape.table, "twin": TWIN}
+    if shadow is not None:
+        tables["shadow"] = shadow
+    names = ", ".join(shape.all)
+    with connection.transaction():
+        connection.execute("set transaction isolation level repeatable read")
+        # TRUNCATE is not transactional for older snapshots: the lock comes before the snapshot.
+        connection.execute(f"lock table {', '.join(tables.values())} in access share mode")
+        found = {name: rows(connection, f"select {names} from {table}") for name, table in tables.items()}
+    at = shape.all.index("tag")
+    wanted = {row[at]: row for row in found["twin"]}
+    problems = []
+    for name, content in found.items():
+        if len({row[at] for row in content}) != len(content):
+            problems.append(f"{name}: tags more than once")
+        content_by_tag = {row[at]: row for row in content}
+        for tag in sorted(wanted.keys() | content_by_tag.keys(), key=int):
+            have, want = content_by_tag.get(tag), wanted.get(tag)
+            if have != want:
+                problems.append(f"{name}: row {tag} {difference(shape.all, have, want)}")
+    if problems:
+        problems.insert(0, f"{len(wanted)} rows in the twin; {shape.describe()}")
+    return problems
+
+
+def difference(names: list[str], have: tuple | None, want: tuple | None) -> str:
+    if have is None:
+        return f"is missing: {str(want)[:300]}"
+    if want is None:
+        return f"should not be there: {str(have)[:300]}"
+    return "differs: " + ", ".join(f"{name} is {str(h)[:100]!r} and should be {str(w)[:100]!r}"
+                                   for name, h, w in zip(names, have, want) if h != w)
+
+
+def search_problems(connection: psycopg.Connection, shape: Shape) -> list[str]:
+    """Values that an index scan on the encrypted column does not find. While nobody writes."""
+    problems = []
+    with connection.transaction():
+        connection.execute("set local enable_seqscan = off")
+        for column in shape.migrated:
+            if not column.searchable:
+                continue
+            for value, count in rows(connection, f"select {column.quoted}, count(*) from {TWIN}"
+                                                 f" where {column.quoted} is not null group by 1 limit 30"):
+                found = scalar(connection, f"select count(*) from {shape.table} where {column.quoted} = %s", [value])
+                if found != count:
+                    problems.append(f"{column.name} = {value[:100]!r} finds {found} of {count} rows")
+    return problems
