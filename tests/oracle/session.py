@@ -17,7 +17,7 @@ def connect(role: str | None = None, **settings: str) -> psycopg.Connection:
     """A session outside a transaction: autocommit is on, transactions begin with an explicit BEGIN."""
     connection = psycopg.connect("", autocommit=True, options="-c client_min_messages=warning -c pg_encrypt.reveal=on")
     # Python's numbers and times don't have all of PostgreSQL's; texts are compared as they are.
-    for oid in [info.oid for info in psycopg.adapters.types if info.name not in ("bool", "int2[]")]:
+    for oid in {info.oid for info in psycopg.adapters.types}:
         connection.adapters.register_loader(oid, TextLoader)
     connection.prepare_threshold = None
     if role is not None:
