@@ -18,7 +18,9 @@ QUERIES = {
     "column": """
         select c.relname || '.' || a.attname, concat_ws(' | ', format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity,
                a.attgenerated, pg_get_expr(d.adbin, d.adrelid), a.attcollation::regcollation, a.attcompression, a.attacl,
-               coalesce(nullif(a.attstattarget, -1)::text, '-'), a.attoptions, a.attislocal, a.attinhcount)
+               coalesce(nullif(a.attstattarget, -1)::text, '-'), 
+               -- some builds of PostgreSQL number the versions of columns there
+               array(select o from unnest(a.attoptions) o where o not like 'pg_attver=%%'), a.attislocal, a.attinhcount)
         from pg_attribute a join pg_class c on c.oid = a.attrelid left join pg_attrdef d on d.adrelid = c.oid and d.adnum = a.attnum
         where c.relnamespace = %(schema)s::regnamespace and c.relkind in ('r', 'p', 'v') and a.attnum > 0 and not a.attisdropped""",
     "column order": """

@@ -59,7 +59,8 @@ class Gate:
 
     def __init__(self, number: int):
         self._condition = threading.Condition()
-        self._open, self._ended = True, False
+        # How many want it closed.
+        self._closed, self._ended = 0, False
         self._number, self._waiting = number, 0
 
     def pass_through(self) -> bool:
@@ -67,20 +68,21 @@ class Gate:
         with self._condition:
             self._waiting += 1
             self._condition.notify_all()
-            while not self._open and not self._ended:
+            while self._closed and not self._ended:
                 self._condition.wait()
             self._waiting -= 1
             return not self._ended
 
     def close(self) -> None:
         with self._condition:
-            self._open = False
+            self._closed += 1
+            # A writer's statement is cancelled when it waits for too long, so that this ends.
             while self._waiting < self._number and not self._ended:
-                self._condition.wait(timeout=60)
+                self._condition.wait()
 
     def open(self) -> None:
         with self._condition:
-            self._open = True
+            self._closed -= 1
             self._condition.notify_all()
 
     def end(self) -> None:
