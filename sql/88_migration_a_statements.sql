@@ -98,15 +98,19 @@ return case when cipher_type is null then format('%s.%I', alias, name)
 comment on function encrypt._sync_value(boolean, text, name, text, regtype, regtype) is
     'expression that moves a column to the other side';
 
--- `operator(schema.=)` between values of an encrypted type and of its base.
-create function encrypt._token_equality(cipher_type regtype, base regtype) returns text
+-- `e.email operator(schema.=) p.email::text`, which makes the token of the plain value anew.
+create function encrypt._token_comparison(cipher text, plain text, cipher_type regtype, base regtype) returns text
     language sql stable set search_path = pg_catalog, pg_temp
 begin atomic
-    select format('operator(%I.%s)', n.nspname, o.oprname)
+    -- Of the plain types that it is compared with: the base itself, or text for the types with a length.
+    select format('%s operator(%I.%s) %s::%s', cipher, n.nspname, o.oprname, plain, o.oprright::regtype)
     from pg_operator o join pg_namespace n on n.oid = o.oprnamespace
-    where o.oprname = '=' and o.oprleft = cipher_type and o.oprright = base;
+    where o.oprname = '=' and o.oprleft = cipher_type and o.oprright in (base, 'text'::regtype)
+    order by o.oprright = base desc
+    limit 1;
 end;
-comment on function encrypt._token_equality(regtype, regtype) is 'operator that compares an encrypted value with a plain one';
+comment on function encrypt._token_comparison(text, text, regtype, regtype) is
+    'that an encrypted value has the token of a plain one';
 
 -- All that is run for one table: `source` gives the keys that were touched, `distinct_source` each of them once, those
 -- that rows had before included.
@@ -176,9 +180,9 @@ begin
                    case when not c.is_encrypted then
                             format('s.%1$I %2$s t.%1$I', c.name, encrypt._index_equality(unique_index.indexrelid, u.n::integer))
                         when forward then
-                            format('s.%1$I %2$s t.%1$I::%3$s', c.name, encrypt._token_equality(c.cipher_type, c.base), c.base)
+                            encrypt._token_comparison(format('s.%I', c.name), format('t.%I', c.name), c.cipher_type, c.base)
                         else
-                            format('t.%1$I %2$s s.%1$I::%3$s', c.name, encrypt._token_equality(c.cipher_type, c.base), c.base)
+                            encrypt._token_comparison(format('t.%I', c.name), format('s.%I', c.name), c.cipher_type, c.base)
                    end, ' and ' order by u.n)
         into stale
         from unnest(unique_index.columns) with ordinality as u (name, n)

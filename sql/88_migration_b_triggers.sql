@@ -181,7 +181,7 @@ revoke all on function
     encrypt._key_condition(regclass, name[], text, text),
     encrypt._sync_columns(integer, regclass, regclass),
     encrypt._sync_value(boolean, text, name, text, regtype, regtype),
-    encrypt._token_equality(regtype, regtype),
+    encrypt._token_comparison(text, text, regtype, regtype),
     encrypt._sync_texts(integer, regclass, regclass, text, text),
     encrypt._identity_columns(regclass, name[]),
     encrypt._sync_statements(integer),

@@ -20,8 +20,9 @@ begin atomic
     select format('row(%s)::record operator(pg_catalog.*<>) row(%s)::record', string_agg(format('p.%I', c.name), ', ' order by c.ordinal),
                   string_agg(case when c.is_encrypted then format('(e.%I)::%s::%s', c.name, c.base, c.plain_type)
                                   else format('e.%I', c.name) end, ', ' order by c.ordinal))
-           || coalesce(string_agg(format(' or p.%1$I is not null and (e.%1$I %2$s p.%1$I::%3$s) is not true', c.name,
-                           encrypt._token_equality(c.cipher_type, c.base), c.base), '' order by c.ordinal)
+           || coalesce(string_agg(format(' or p.%I is not null and (%s) is not true', c.name,
+                           encrypt._token_comparison(format('e.%I', c.name), format('p.%I', c.name), c.cipher_type,
+                                                     c.base)), '' order by c.ordinal)
                        filter (where c.has_token), '')
     from encrypt._sync_columns(migration, plain, encrypted) c;
 end;
