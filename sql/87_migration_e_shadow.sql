@@ -172,7 +172,14 @@ begin
             raise notice 'check "%" of % is left out: it would have to decrypt', k.conname, plain;
             continue;
         end if;
-        perform encrypt._execute_as_owner(plain, format('alter table only %s add constraint %I %s', made, k.conname, k.definition));
+        begin
+            perform encrypt._execute_as_owner(plain,
+                format('alter table only %s add constraint %I %s', made, k.conname, k.definition));
+        exception when syntax_error_or_access_rule_violation or feature_not_supported then
+            perform encrypt._refuse_migration(plain,
+                array[format('check %I of %s can''t be made on encrypted columns: %s', k.conname, plain, sqlerrm)],
+                array['Give the option {"checks": "drop"}.']);
+        end;
     end loop;
 end
 $$;

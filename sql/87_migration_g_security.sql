@@ -108,7 +108,13 @@ begin
         where r.migration_id = migration
         order by r.plain, x.polname
     loop
-        perform encrypt._execute_as_owner(p.plain, p.statement);
+        begin
+            perform encrypt._execute_as_owner(p.plain, p.statement);
+        exception when syntax_error_or_access_rule_violation or feature_not_supported then
+            perform encrypt._refuse_migration(p.plain,
+                array[format('policy %I of %s can''t be made on encrypted columns: %s', p.polname, p.plain, sqlerrm)],
+                array[format('drop policy %I on %s;', p.polname, p.plain)]);
+        end;
         if p.decrypts then
             raise notice 'policy "%" of % uses an encrypted column: roles to which it applies may need decrypt', p.polname, p.plain;
         end if;

@@ -210,6 +210,14 @@ create trigger t5 before insert on triggered for each row when (coalesce(new.id,
 select refused('triggered', '{a, n}');
 select refused('triggered', '{a}');
 
+-- The same with checks that are to be kept, and with policies.
+create table conditions (id integer primary key, a text, n integer constraint n_check check (coalesce(n, 0) < 5));
+create policy seen on conditions using (a like 'x%');
+select refused('conditions', '{a, n}', '{}', '{"checks": "keep"}');
+select refused('conditions', '{a, n}', '{}', '{"checks": "drop"}');
+create policy other on conditions using (coalesce(n, 0) < 5);
+select refused('conditions', '{a, n}', '{}', '{"checks": "drop"}');
+
 -- Publications that publish every new table.
 create publication mr_all for all tables;
 select refused('less', '{a}', '{}', '{"checks": "drop", "indexes": "drop"}');
