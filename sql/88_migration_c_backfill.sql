@@ -97,16 +97,11 @@ begin
     perform encrypt._check_sync(migration);
     -- Before anything else: of a job that exists already, the number is told.
     job := encrypt._create_job('backfill', migration::text, options);
-    -- Such a transaction can't be waited for, since only a person can end it; and rows that it wrote would hold up batches.
-    select p.gid into prepared
-    from pg_prepared_xacts p
-    join pg_locks l on l.virtualtransaction = '-1/' || p.transaction and l.locktype = 'relation'
-    join encrypt.migration_relations r on r.migration_id = migration and l.relation in (r.plain, r.encrypted)
-    where p.database = current_database() and l.database = (select d.oid from pg_database d where d.datname = p.database)
-    limit 1;
+    -- Only a person can end such a transaction, and the wait below would be for that.
+    select p.gid into prepared from pg_prepared_xacts p where p.database = current_database() order by p.prepared limit 1;
     if prepared is not null then
         raise exception using errcode = 'object_not_in_prerequisite_state',
-            message = format('prepared transaction "%s" has written to table %s', prepared, m.live),
+            message = format('prepared transaction "%s" has not ended and may have written to table %s', prepared, m.live),
             hint = format('Run: commit prepared %1$L; or: rollback prepared %1$L;', prepared);
     end if;
     -- A wait that shows up in pg_locks and ends with lock_timeout or statement_timeout of the caller.
