@@ -218,7 +218,12 @@ begin
         join pg_type t on t.oid = m.cipher_type
         where m.migration_id = migration and m.own_type
     loop
-        perform encrypt.drop_type(type);
+        -- The way back is never barred: what somebody made of the type meanwhile keeps it.
+        begin
+            perform encrypt.drop_type(type);
+        exception when dependent_objects_still_exist then
+            raise warning using message = sqlerrm, hint = format('Drop that, then run: select encrypt.drop_type(%L);', type);
+        end;
     end loop;
     delete from encrypt.migration_objects o where o.migration_id = migration;
     delete from encrypt.migration_relations r where r.migration_id = migration;
