@@ -125,13 +125,18 @@ class Application:
         if choice < 0.1:
             return column.quoted
         if choice < 0.2:
-            others = [c for c in self.shape.columns if c.type == column.type and (column.nullable or not c.nullable)]
+            others = [c for c in self.shape.columns if self._fits(c, column)]
             return self.random.choice(others).quoted
         if choice < 0.25 and (column.nullable or column.default is not None):
             return "default"
         if choice < 0.35 and column.type == "text":
-            return f"left({column.quoted} || '+', 9000)"
+            return f"left({column.quoted} || '+', {column.longest})"
         return query.value(column.value(self.random))
+
+    @staticmethod
+    def _fits(source: Column, target: Column) -> bool:
+        return (source.type == target.type and (target.nullable or not source.nullable)
+                and source.longest <= target.longest)
 
     # ---- the twin ------------------------------------------------------------------------------------------
 

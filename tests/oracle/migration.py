@@ -16,16 +16,14 @@ import sabotage
 from application import Application
 from dba import Dba, Stuck
 from journal import Journal
-from session import connect, quoted, rows
+from session import connect, ensure_role, quoted, rows
 from shapes import OWNER, SCHEMA, WRITER, Shape, random_shape
 from statements import insert_rows
 from tables import differences, search_problems
 from victims import Victims
-from writers import Writers
+from writers import TableWriter, Writers
 
 PREPARATION = f"""
-    create role {OWNER};
-    create role {WRITER} login;
     select encrypt.create_key('default');
     select encrypt.grant_key('default', '{OWNER}', 'encrypt', 'decrypt');
 """
@@ -43,7 +41,8 @@ class Migration:
         self.shape = random_shape(self._random, with_modifiers=True, rows=self._random.choice((50, 600, 3000)))
         if broken is not None:
             self.shape = sabotage.shape(broken, self._random)
-        self._writers = Writers(self.shape, seed, WRITERS, journal, victims)
+        self._writers = Writers(WRITERS, lambda writers, n: TableWriter(
+            writers, f"{seed}/writer {n}", journal, victims, self.shape, as_replica=n == WRITERS - 1))
         # One crash in some steps: recovery takes its time.
         self._dba = Dba(self._random, journal, victims, self._writers.pids, kills=self._random.random() < 0.5)
         self._chance = 0.0 if broken is not None else 0.5
@@ -254,7 +253,9 @@ class Migration:
 
 def run(seed: int, seconds: float, journal: Journal, victims: Victims, broken: str | None = None) -> None:
     with connect() as connection:
-        if not rows(connection, "select 1 from pg_roles where rolname = %s", [OWNER]):
+        ensure_role(connection, OWNER)
+        ensure_role(connection, WRITER)
+        if not rows(connection, "select from encrypt.keys where name = 'default'"):
             connection.execute(PREPARATION)
     deadline = time.monotonic() + seconds
     number = 0

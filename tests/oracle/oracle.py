@@ -12,12 +12,13 @@ import sys
 from random import SystemRandom
 
 import migration
+import rotation
 import sabotage
 from journal import Journal
 from session import connect
 from victims import Victims
 
-ORACLES = {"migration": migration.run}
+ORACLES = {"migration": migration.run, "rotation": rotation.run}
 
 
 def server_problems(log: str, kills: int) -> list[str]:

@@ -58,3 +58,9 @@ def quoted(text: str | None) -> str:
 
 def identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
+
+
+def ensure_role(connection: psycopg.Connection, name: str) -> None:
+    """Roles belong to the server, which another oracle may have used before."""
+    if not rows(connection, "select from pg_roles where rolname = %s", (name,)):
+        connection.execute(f"create role {name}")

@@ -24,15 +24,22 @@ class Column:
     searchable: bool = False
     nullable: bool = True
     default: str | None = None
+    indexed: bool = False
 
     @property
     def quoted(self) -> str:
         return identifier(self.name)
 
+    @property
+    def longest(self) -> int:
+        """Characters. An index holds whole values, of at most a third of a page."""
+        return 1000 if self.indexed else 9000
+
     def value(self, random: Random) -> str | None:
         if self.nullable and random.random() < 0.1:
             return None
-        return values.GENERATORS[self.type](random)
+        value = values.GENERATORS[self.type](random)
+        return value[:self.longest] if self.type == "text" else value
 
 
 @dataclass(frozen=True)
@@ -134,6 +141,7 @@ class Shape:
         statements += [
             f"alter table {self.table} drop column gone_first, drop column gone",
             f"create index on {self.table} (n)",
+            *(f"create index on {self.table} ({column.quoted})" for column in self.columns if column.indexed),
             f"alter table {self.table} owner to {OWNER}",
             f"grant select, insert, update, delete, truncate on {self.table} to {WRITER}",
             f"comment on table {self.table} is 'what is migrated'",
@@ -197,5 +205,6 @@ def random_shape(random: Random, with_modifiers: bool, rows: int) -> Shape:
         searchable = number in migrated and of_type in ("text", "varchar(60)", "bigint", "uuid") and random.random() < 0.5
         nullable = random.random() < 0.7
         default = "'new'" if of_type in ("text", "varchar(60)") and random.random() < 0.4 else None
-        columns.append(Column(name, of_type, number in migrated, searchable, nullable, default))
+        indexed = searchable and random.random() < 0.7
+        columns.append(Column(name, of_type, number in migrated, searchable, nullable, default, indexed))
     return Shape(random.choice(NAMES), keys, tuple(columns), partition, rows)

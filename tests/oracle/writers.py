@@ -6,6 +6,7 @@ import itertools
 import threading
 import time
 from random import Random
+from typing import Callable
 
 import psycopg
 
@@ -24,12 +25,10 @@ _numbers = itertools.count(1)
 class Writers:
     """Several writers that can be told to pause between transactions."""
 
-    def __init__(self, shape: Shape, seed: str, number: int, journal: Journal, victims: Victims):
+    def __init__(self, number: int, make: Callable[[Writers, int], Writer]):
         self._gate = Gate(number)
         self.failed = threading.Event()
-        self._threads = [
-            Writer(self, shape, f"{seed}/writer {n}", journal, victims, as_replica=n == number - 1) for n in range(number)
-        ]
+        self._threads = [make(self, n) for n in range(number)]
 
     def start(self) -> None:
         for thread in self._threads:
@@ -92,100 +91,126 @@ class Gate:
 
 
 class Writer(threading.Thread):
-    def __init__(self, writers: Writers, shape: Shape, seed: str, journal: Journal, victims: Victims, as_replica: bool):
-        super().__init__(daemon=True, name=seed)
-        self._writers, self._shape, self._journal, self._victims = writers, shape, journal, victims
-        self._random = Random(seed)
-        # Only superusers may be replicas: what logical replication's apply workers are.
-        self._as_replica = as_replica
-        self._application: Application | None = None
+    """One session that runs transactions until it is over; what they do is in the classes below."""
 
-    @property
-    def pid(self) -> int | None:
-        application = self._application
-        return application.pid if application else None
+    role: str | None = WRITER
+
+    def __init__(self, writers: Writers, seed: str, journal: Journal, victims: Victims):
+        super().__init__(daemon=True, name=seed)
+        self._writers, self._journal, self._victims = writers, journal, victims
+        self._random = Random(seed)
+        self._connection: psycopg.Connection | None = None
+        self.pid: int | None = None
+        self.last = ""
 
     def run(self) -> None:
         while self._writers.wait_at_gate():
             try:
-                self._transaction()
+                if self._connection is None:
+                    self._connection = connect(self.role, statement_timeout=STATEMENT_TIMEOUT)
+                    self.pid = self._connection.info.backend_pid
+                    self._begin_session(self._connection)
+                self._transaction(self._connection)
+                self._journal.count("transactions")
             except Exception as error:  # noqa: BLE001: a thread that dies in silence would be a test that can't fail
-                if not self._allowed(error):
-                    statement = self._application.last if self._application else ""
+                if not self._may_happen(error):
                     self._journal.fail(f"{self.name}: {type(error).__name__} {getattr(error, 'sqlstate', '')}",
-                                       str(error), statement, self._shape.describe())
+                                       str(error), self.last)
                     self._writers.failed.set()
-                    self._forget()
+                    self._end_session()
             if self._writers.failed.is_set():
                 time.sleep(0.2)
 
-    # ---- one transaction -----------------------------------------------------------------------------------
+    def _begin_session(self, connection: psycopg.Connection) -> None:
+        """What is kept as long as the session lasts."""
 
-    def _connected(self) -> Application:
-        if self._application is None:
-            role = None if self._as_replica else WRITER
-            connection = connect(role, statement_timeout=STATEMENT_TIMEOUT)
-            self._application = Application(connection, self._shape, self._random, lambda: next(_numbers))
-        return self._application
+    def _transaction(self, connection: psycopg.Connection) -> None:
+        raise NotImplementedError
 
-    def _transaction(self) -> None:
-        application = self._connected()
+    def _must_be_expected(self, error: psycopg.Error) -> str | None:
+        """What an error is called that any client of this table must expect."""
+        return None
+
+    def _may_happen(self, error: Exception) -> bool:
+        """Whether a client must expect this error; then the session is ready for the next transaction."""
+        if isinstance(error, Mismatch) or not isinstance(error, psycopg.Error):
+            return False
+        if is_lost(error):
+            self._end_session()
+            self._journal.count("connections lost")
+            time.sleep(0.05)
+            return self._victims.explains_loss(self.pid)
+        if is_retry(error):
+            self._journal.count("retries")
+        elif error.sqlstate == "57014" and self._victims.explains_cancel(self.pid):
+            self._journal.count("cancelled")
+        elif (expected := self._must_be_expected(error)) is not None:
+            self._journal.count(expected)
+        else:
+            return False
+        try:
+            if self._connection is not None:
+                self._connection.execute("rollback")
+        except psycopg.Error as lost:
+            return self._may_happen(lost)
+        return True
+
+    def _end_session(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+class TableWriter(Writer):
+    """Writes to a table that is migrated, and to its twin."""
+
+    def __init__(self, writers: Writers, seed: str, journal: Journal, victims: Victims, shape: Shape, as_replica: bool):
+        super().__init__(writers, seed, journal, victims)
+        self._shape = shape
+        # Only superusers may be replicas: what logical replication's apply workers are.
+        self._as_replica = as_replica
+        self.role = None if as_replica else WRITER
+
+    def _begin_session(self, connection: psycopg.Connection) -> None:
+        self._application = Application(connection, self._shape, self._random, lambda: next(_numbers))
+
+    def _transaction(self, connection: psycopg.Connection) -> None:
+        application = self._application
         random, execute = self._random, application.execute
-        execute(f"begin isolation level {random.choice(ISOLATION)}")
-        if self._as_replica and random.random() < 0.5:
-            execute("set local session_replication_role = replica")
-        for _ in range(random.choice((1, 1, 2, 3, 5))):
-            kind = statements.choose(random)
-            protected = random.random() < 0.4
-            if protected:
-                execute("savepoint one")
-            try:
-                kind(application)
-            except psycopg.errors.UniqueViolation as error:
-                if not protected or not self._is_own_duplicate(error):
-                    raise
-                execute("rollback to one")
-            self._journal.count(kind.__name__)
-            if random.random() < 0.05:
-                time.sleep(random.random() * 0.05)
-        execute("rollback" if random.random() < 0.1 else "commit")
-        self._journal.count("transactions")
+        try:
+            execute(f"begin isolation level {random.choice(ISOLATION)}")
+            if self._as_replica and random.random() < 0.5:
+                execute("set local session_replication_role = replica")
+            for _ in range(random.choice((1, 1, 2, 3, 5))):
+                self._statement(application)
+                if random.random() < 0.05:
+                    time.sleep(random.random() * 0.05)
+            execute("rollback" if random.random() < 0.1 else "commit")
+        finally:
+            self.last = f"{application.last}\n{self._shape.describe()}"
+
+    def _statement(self, application: Application) -> None:
+        kind = statements.choose(self._random)
+        protected = self._random.random() < 0.4
+        if protected:
+            application.execute("savepoint one")
+        try:
+            kind(application)
+        except psycopg.errors.UniqueViolation as error:
+            if not protected or not self._is_own_duplicate(error):
+                raise
+            application.execute("rollback to one")
+        self._journal.count(kind.__name__)
 
     def _is_own_duplicate(self, error: psycopg.Error) -> bool:
         """Of the table's own key, and not of another's that a trigger wrote to."""
         return error.diag.schema_name == SCHEMA and error.diag.table_name in self._shape.relations
 
-    def _allowed(self, error: Exception) -> bool:
-        """Whether a client must expect this error; then the session is ready for the next transaction."""
-        if isinstance(error, Mismatch) or not isinstance(error, psycopg.Error):
-            return False
-        application, pid = self._application, self.pid
-        if is_lost(error):
-            self._forget()
-            self._journal.count("connections lost")
-            time.sleep(0.05)
-            return self._victims.explains_loss(pid)
-        if is_retry(error):
-            self._journal.count("retries")
-        elif error.sqlstate == "23505" and self._is_own_duplicate(error):
-            self._journal.count("duplicates")
-        elif error.sqlstate == "57014" and self._victims.explains_cancel(pid):
-            self._journal.count("cancelled")
-        elif error.sqlstate == "0A000" and "cached plan" in str(error):
+    def _must_be_expected(self, error: psycopg.Error) -> str | None:
+        if error.sqlstate == "23505" and self._is_own_duplicate(error):
+            return "duplicates"
+        if error.sqlstate == "0A000" and "cached plan" in str(error):
             # A prepared statement whose result has another type since the cutover: prepared again by a new session.
-            self._journal.count("plans to prepare again")
-            self._forget()
-            return True
-        else:
-            return False
-        try:
-            if application is not None:
-                application.connection.execute("rollback")
-        except psycopg.Error as lost:
-            return self._allowed(lost)
-        return True
-
-    def _forget(self) -> None:
-        if self._application is not None:
-            self._application.connection.close()
-            self._application = None
+            self._end_session()
+            return "plans to prepare again"
+        return None
