@@ -11,8 +11,10 @@ begin
     if not exists (select from encrypt.key_status s where s.name = key and s.purpose = 'column' and s.rotation_due) then
         return null;
     end if;
-    -- One after the other: what is still to be moved from the version before would be moved twice.
-    if exists (select from encrypt.jobs j where j.kind = 'reencrypt' and j.subject = key and j.ended_at is null) then
+    -- One after the other: what is still to be moved from the version before would be moved twice. After a failure somebody
+    -- has to look first, or there would be a new version every time that fails the same way.
+    if (select j.ended_at is null or j.state = 'failed' from encrypt.jobs j
+        where j.kind = 'reencrypt' and j.subject = key order by j.job_id desc limit 1) then
         return null;
     end if;
     perform encrypt.rotate_key(key);
