@@ -1,0 +1,104 @@
+-- Re-encryption of two columns as a job, against a plain UPDATE of two bytea columns of the same size in the same batches;
+-- and by two workers against one. Tables are made anew for each time: an UPDATE leaves dead rows behind.
+
+select encrypt.create_key('rotation');
+
+create function bench.job() returns integer language sql as 'select max(job_id) from encrypt.jobs';
+
+-- As an application has it: a primary key, a text, two values of 16 to 40 bytes and their indexes' kind of weight.
+create function bench.make_tables(row_count integer) returns void
+    language plpgsql as $$
+begin
+    drop table if exists bench.encrypted, bench.plain;
+    create table bench.encrypted (id integer primary key, name text, a encrypt.ciphertext, b encrypt.ciphertext);
+    perform encrypt.register_column('bench.encrypted', 'a', key => 'rotation', context => 'a'),
+            encrypt.register_column('bench.encrypted', 'b', key => 'rotation', context => 'b');
+    insert into bench.encrypted
+    select i, 'Customer ' || i, encrypt.encrypt_column('user' || i || '@example.com', 'rotation', 'a'),
+           encrypt.encrypt_column('078-05-1120-078-05-1120' || i, 'rotation', 'b')
+    from generate_series(1, row_count) as i;
+    create table bench.plain (id integer primary key, name text, a bytea, b bytea);
+    insert into bench.plain select id, name, a::bytea, b::bytea from bench.encrypted;
+end
+$$;
+
+-- Another value of the same size in each column, in batches of as many blocks as a job takes.
+create procedure bench.update_plain(batch_rows integer)
+    language plpgsql as $$
+declare
+    blocks bigint := pg_relation_size('bench.plain') / current_setting('block_size')::bigint;
+    batch  bigint := greatest(1, batch_rows / ((select reltuples from pg_class where oid = 'bench.plain'::regclass) / blocks));
+begin
+    for low in 0 .. blocks - 1 by batch loop
+        update only bench.plain set a = set_byte(a, 10, 255 - get_byte(a, 10)), b = set_byte(b, 10, 255 - get_byte(b, 10))
+        where ctid >= format('(%s,0)', low)::tid and ctid < format('(%s,0)', least(low + batch, blocks))::tid;
+        commit;
+    end loop;
+end
+$$;
+
+create table bench.rotation_times (round integer, side text, cpu_ns numeric, started timestamptz, seconds numeric);
+create function bench.begin_time(round integer, side text) returns void
+    language sql as $$
+    insert into bench.rotation_times values (round, side, bench._cpu_ns(), clock_timestamp()) $$;
+create function bench.end_time(round integer, side text) returns void
+    language sql as $$
+    update bench.rotation_times t
+    set cpu_ns = bench._cpu_ns() - t.cpu_ns, seconds = extract(epoch from clock_timestamp() - t.started)
+    where t.round = end_time.round and t.side = end_time.side $$;
+
+create function bench.wait_for_job() returns void
+    language plpgsql as $$
+begin
+    while exists (select from encrypt.jobs where job_id = bench.job() and ended_at is null) loop
+        perform pg_sleep(0.01);
+    end loop;
+    if (select state from encrypt.jobs where job_id = bench.job()) <> 'finished' then
+        raise exception 'job failed: %', (select last_error from encrypt.jobs where job_id = bench.job());
+    end if;
+end
+$$;
+
+set client_min_messages = warning;
+select statement from generate_series(0, least(:rounds, 3)) as round
+cross join lateral (values
+    (1, format('select bench.make_tables(%s)', :rows)),
+    (2, 'vacuum (freeze, analyze) bench.encrypted, bench.plain'),
+    (3, 'checkpoint'),
+    (4, 'select encrypt.rotate_key(''rotation'')'),
+    (5, format('select encrypt.start_reencryption(''rotation''), bench.begin_time(%s, ''encrypted'')', round)),
+    (6, 'call encrypt.run_job(bench.job())'),
+    (7, format('select bench.wait_for_job(), bench.end_time(%s, ''encrypted'')', round)),
+    (8, 'checkpoint'),
+    (9, format('select bench.begin_time(%s, ''plain'')', round)),
+    (10, 'call bench.update_plain(5000)'),
+    (11, format('select bench.end_time(%s, ''plain'')', round))) as s (n, statement)
+order by round, n
+\gexec
+
+insert into bench.comparisons (work, encrypted_ns, plain_ns, at_most, unit)
+select 're-encrypt two columns in batches',
+       percentile_cont(0.5) within group (order by cpu_ns) filter (where side = 'encrypted') / :rows,
+       percentile_cont(0.5) within group (order by cpu_ns) filter (where side = 'plain') / :rows, 1.5, 'times'
+from bench.rotation_times where round > 0;
+
+-- By the clock, so that it says something on an idle machine only.
+select statement from unnest(array[1, 2]) as workers
+cross join lateral (values
+    (1, format('select bench.make_tables(%s)', :rows)),
+    (2, 'vacuum (freeze, analyze) bench.encrypted, bench.plain'),
+    (3, 'checkpoint'),
+    (4, 'select encrypt.rotate_key(''rotation'')'),
+    (5, format('select encrypt.start_workers(encrypt.start_reencryption(''rotation''), %s), bench.begin_time(0, ''workers %1$s'')', workers)),
+    (6, format('select bench.wait_for_job(), bench.end_time(0, ''workers %s'')', workers))) as s (n, statement)
+order by workers, n
+\gexec
+
+insert into bench.facts (fact, measured, unit, at_most)
+select 're-encryption: time of two workers by that of one',
+       max(seconds) filter (where side = 'workers 2') / max(seconds) filter (where side = 'workers 1'), 'times', 1 / 1.6
+from bench.rotation_times;
+insert into bench.facts (fact, measured, unit, at_most)
+select 're-encryption: one backend, per 1,000,000 rows',
+       percentile_cont(0.5) within group (order by seconds) * 1000000 / :rows, 's', 60
+from bench.rotation_times where side = 'encrypted' and round > 0;
