@@ -47,11 +47,13 @@ create function bench.end_time(round integer, side text) returns void
     set cpu_ns = bench._cpu_ns() - t.cpu_ns, seconds = extract(epoch from clock_timestamp() - t.started)
     where t.round = end_time.round and t.side = end_time.side $$;
 
-create function bench.wait_for_job() returns void
+-- In many transactions: the job waits for those that run when all rows are done, as they could have used the old version.
+create procedure bench.wait_for_job()
     language plpgsql as $$
 begin
     while exists (select from encrypt.jobs where job_id = bench.job() and ended_at is null) loop
         perform pg_sleep(0.01);
+        commit;
     end loop;
     if (select state from encrypt.jobs where job_id = bench.job()) <> 'finished' then
         raise exception 'job failed: %', (select last_error from encrypt.jobs where job_id = bench.job());
@@ -68,7 +70,7 @@ cross join lateral (values
     (4, 'select encrypt.rotate_key(''rotation'')'),
     (5, format('select encrypt.start_reencryption(''rotation''), bench.begin_time(%s, ''encrypted'')', round)),
     (6, 'call encrypt.run_job(bench.job())'),
-    (7, format('select bench.wait_for_job(), bench.end_time(%s, ''encrypted'')', round)),
+    (7, format('select bench.end_time(%s, ''encrypted'')', round)),
     (8, 'checkpoint'),
     (9, format('select bench.begin_time(%s, ''plain'')', round)),
     (10, 'call bench.update_plain(5000)'),
@@ -90,7 +92,8 @@ cross join lateral (values
     (3, 'checkpoint'),
     (4, 'select encrypt.rotate_key(''rotation'')'),
     (5, format('select encrypt.start_workers(encrypt.start_reencryption(''rotation''), %s), bench.begin_time(0, ''workers %1$s'')', workers)),
-    (6, format('select bench.wait_for_job(), bench.end_time(0, ''workers %s'')', workers))) as s (n, statement)
+    (6, 'call bench.wait_for_job()'),
+    (7, format('select bench.end_time(0, ''workers %s'')', workers))) as s (n, statement)
 order by workers, n
 \gexec
 

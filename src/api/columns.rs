@@ -55,7 +55,7 @@ sql_function! {
         let stored = TypedValue::parse(varlena_bytes(value))?;
         let domain = site.opening.domain(now, stored.type_ref)?;
         let bound = Binding { context: domain.context(), row_id: stored.prefix };
-        let moved = reseal(&mut site.reseal, now, &stored.envelope, stored.prefix, domain.key_name(), bound)?;
+        let moved = reseal(&mut site.reseal, now, &stored.envelope, stored.prefix, Some(domain.key_name()), bound)?;
         Ok(Some(moved.unwrap_or(value)))
     }
 }

@@ -100,11 +100,11 @@ sql_function! {
         let row_id = utf8(call.required(3, "row_id")?, "row_id")?;
         // Within a key no plaintext comes out. To another key it would, for whoever may decrypt with that.
         let (to, now) = match call.datum(1) {
-            Some(_) => (Cow::Borrowed(call.bytes(1)), keyring::now()),
-            None => (Cow::Owned(keyring::name_of(envelope.header().key_id)?.into_bytes()), keyring::now_moving()),
+            Some(_) => (Some(call.bytes(1)), keyring::now()),
+            None => (None, keyring::now_moving()),
         };
         let bound = Binding { context: context.as_bytes(), row_id: row_id.as_bytes() };
-        let moved = reseal(call.site::<ResealSite>(), now, &envelope, &[], &to, bound)?;
+        let moved = reseal(call.site::<ResealSite>(), now, &envelope, &[], to, bound)?;
         Ok(Some(moved.unwrap_or(value)))
     }
 }

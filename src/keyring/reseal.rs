@@ -1,12 +1,13 @@
 //! Moving a value to another key: opened under the one, sealed under the other, opened again and compared.
 
-use super::Now;
 use super::values::{self, OpenSite, SealSite};
+use super::{Now, name_of};
 use crate::catalog::grants::Privilege;
 use crate::error::Error;
 use crate::pg::datum::new_varlena;
 use crate::pg::site::Site;
 use pg_encrypt_core::envelope::{Envelope, Format};
+use pg_encrypt_core::key::KeyId;
 use pgrx::pg_sys::Datum;
 use zeroize::Zeroizing;
 
@@ -15,9 +16,50 @@ use zeroize::Zeroizing;
 pub struct ResealSite {
     open: OpenSite,
     seal: SealSite,
+    name: KeyName,
 }
 
 impl Site for ResealSite {}
+
+/// The name of the key that the last value was under: looking it up takes longer than moving a value.
+#[derive(Clone, Copy)]
+struct KeyName {
+    at: Now,
+    key_id: Option<KeyId>,
+    bytes: [u8; 63],
+    len: u8,
+}
+
+impl Default for KeyName {
+    fn default() -> Self {
+        Self {
+            at: Now::default(),
+            key_id: None,
+            bytes: [0; 63],
+            len: 0,
+        }
+    }
+}
+
+impl KeyName {
+    fn find(&mut self, at: Now, key_id: KeyId) -> Result<(), Error> {
+        if self.at == at && self.key_id == Some(key_id) {
+            return Ok(());
+        }
+        let name = name_of(key_id)?;
+        *self = Self {
+            at,
+            key_id: Some(key_id),
+            len: name.len() as u8,
+            ..Self::default()
+        };
+        self.bytes
+            .get_mut(..name.len())
+            .ok_or(Error::BadKeyName)?
+            .copy_from_slice(name.as_bytes());
+        Ok(())
+    }
+}
 
 /// What a value is bound to, and stays bound to.
 #[derive(Clone, Copy)]
@@ -26,7 +68,7 @@ pub struct Binding<'a> {
     pub row_id: &'a [u8],
 }
 
-/// Moves a value to the active version of the key `to`, behind a copy of `prefix`: format, type, compression, context
+/// Moves a value to the active version of the key `to`, or of the key that it is under, behind a copy of `prefix`: format, type, compression, context
 /// and row stay. `None` if it is there already.
 ///
 /// The result is opened before it replaces what was read: a value that memory or processor spoilt on the way would be
@@ -36,10 +78,19 @@ pub fn reseal(
     at: Now,
     envelope: &Envelope<'_>,
     prefix: &[u8],
-    to: &[u8],
+    to: Option<&[u8]>,
     bound: Binding<'_>,
 ) -> Result<Option<Datum>, Error> {
     let header = envelope.header();
+    let own;
+    let to = match to {
+        Some(name) => name,
+        None => {
+            site.name.find(at, header.key_id)?;
+            own = site.name;
+            &own.bytes[..usize::from(own.len)]
+        }
+    };
     let privilege = match header.format {
         Format::Xaes => Privilege::Encrypt,
         Format::Siv => Privilege::Deterministic,
