@@ -49,6 +49,14 @@ $$;
 comment on function encrypt._is_settled(integer) is
     'whether no transaction is left that may have used a replaced version; else adds a round that waits';
 
+-- The tasks stay, for the time when it is resumed.
+create function encrypt._fail_job(job integer, why text) returns void
+    language sql volatile security definer set search_path = pg_catalog, pg_temp
+begin atomic
+    update encrypt.jobs j set state = 'failed', ended_at = clock_timestamp(), last_error = why where j.job_id = job;
+end;
+comment on function encrypt._fail_job(integer, text) is 'ends a job that can''t reach its end';
+
 -- What a job can't update, and would try for ever or leave out in silence.
 create function encrypt._require_updatable(relation regclass) returns void
     language plpgsql stable security definer set search_path = pg_catalog, pg_temp as
@@ -204,6 +212,7 @@ $$
 declare
     this encrypt.jobs;
     moved bigint;
+    found_some boolean;
 begin
     select * into this from encrypt.jobs j where j.job_id = job;
     select coalesce(sum(c.counts[1]), 0) into moved from encrypt.job_chunks c where c.job_id = job;
@@ -212,17 +221,22 @@ begin
     if not encrypt._is_settled(job) then
         return false;
     end if;
-    if not encrypt._add_reencryption_tasks(job, this.subject, look_first => true) then
+    begin
+        found_some := encrypt._add_reencryption_tasks(job, this.subject, look_first => true);
+    exception when object_not_in_prerequisite_state then
+        -- The reason is ours, and names a table only.
+        perform encrypt._fail_job(job, sqlerrm);
+        return false;
+    end;
+    if not found_some then
         return true;
     end if;
-    -- Once is chance: a row that an application's update moved. In the eleventh round it is something that undoes ours.
-    if moved = 0 and this.round > 10 and this.last_error is null then
-        raise exception using errcode = 'object_not_in_prerequisite_state',
-            message = format('values of key "%s" stay under earlier versions although they were re-encrypted', this.subject),
-            hint = 'Look for triggers that are always enabled and undo the change.';
+    -- Once is chance: a row that an application's update moved. In the eleventh round it is something that
+    -- undoes ours, such as a trigger that is always enabled.
+    if moved = 0 and this.round > 10 then
+        perform encrypt._fail_job(job, format(
+            'values of key "%s" stay under earlier versions although they were re-encrypted', this.subject));
     end if;
-    -- Resumed after that: one more round, to see whether it still does.
-    update encrypt.jobs j set last_error = null where j.job_id = job and j.last_error is not null;
     return false;
 end
 $$;
@@ -358,6 +372,7 @@ $$
 declare
     this encrypt.jobs;
     moved bigint;
+    found_some boolean;
 begin
     select * into this from encrypt.jobs j where j.job_id = job;
     select coalesce(sum(c.counts[1]), 0) into moved from encrypt.job_chunks c where c.job_id = job;
@@ -365,16 +380,20 @@ begin
     if not encrypt._is_settled(job) then
         return false;
     end if;
-    if not encrypt._add_reindexing_tasks(job, this.subject, look_first => true) then
+    begin
+        found_some := encrypt._add_reindexing_tasks(job, this.subject, look_first => true);
+    exception when object_not_in_prerequisite_state then
+        -- The reason is ours, and names a table only.
+        perform encrypt._fail_job(job, sqlerrm);
+        return false;
+    end;
+    if not found_some then
         return true;
     end if;
-    if moved = 0 and this.round > 10 and this.last_error is null then
-        raise exception using errcode = 'object_not_in_prerequisite_state',
-            message = format('tokens of key "%s" stay those of earlier versions although they were made anew', this.subject),
-            hint = 'Look for triggers that are always enabled and undo the change.';
+    if moved = 0 and this.round > 10 then
+        perform encrypt._fail_job(job, format(
+            'tokens of key "%s" stay those of earlier versions although they were made anew', this.subject));
     end if;
-    -- Resumed after that: one more round, to see whether it still does.
-    update encrypt.jobs j set last_error = null where j.job_id = job and j.last_error is not null;
     return false;
 end
 $$;
@@ -385,6 +404,7 @@ comment on function encrypt._finish_reindexing(integer) is
 revoke all on function
     encrypt._transactions(),
     encrypt._is_settled(integer),
+    encrypt._fail_job(integer, text),
     encrypt._require_updatable(regclass),
     encrypt._reencryption_statement(regclass, text, integer[]),
     encrypt._holds_values(regclass, text, integer[]),
