@@ -59,6 +59,7 @@ $holder->quit;
 $job = make_job($node, options => '{"batch_rows": 10, "pause_between": "1 hour"}', workers => 1);
 my $runner = session($node);
 my $pid = backend_pid($runner);
+$runner->query_safe('set client_min_messages = warning');
 session_start($runner, "call encrypt.run_job($job)");
 $node->poll_query_until('postgres', 'select count(distinct pid) = 2 from job_log') or die 'both should have made a batch';
 my $held = qq{select count(*) from pg_stat_activity
@@ -94,6 +95,7 @@ SKIP:
 		if ($place eq 'session')
 		{
 			$process = backend_pid($session);
+			$session->query_safe('set client_min_messages = warning');
 			session_start($session, "call encrypt.run_job($job)");
 		}
 		wait_for_rows($node, 500);
