@@ -206,13 +206,18 @@ $$
         from encrypt._migration_pairs(migration) p
         join pg_class c on c.oid = p.shadow
         join pg_type t on t.oid = c.reltype
+    ),
+    parts (class, object) as (
+        select 'pg_class'::regclass::oid, t.relation::oid from tree t
+        union all
+        select 'pg_type'::regclass, t.reltype from tree t
+        union all
+        select 'pg_type'::regclass, t.typarray from tree t
     )
     select distinct pg_describe_object(d.classid, d.objid, 0)
-    from pg_depend d
+    from parts p
+    join pg_depend d on d.refclassid = p.class and d.refobjid = p.object
     where d.deptype in ('n', 'a')
-      and ((d.refclassid = 'pg_class'::regclass and d.refobjid in (select t.relation from tree t))
-        or (d.refclassid = 'pg_type'::regclass
-            and (d.refobjid in (select t.reltype from tree t) or d.refobjid in (select t.typarray from tree t))))
       and case d.classid
           when 'pg_class'::regclass then
               not exists (select from pg_class c

@@ -119,10 +119,11 @@ end
 $$;
 comment on function encrypt._end_migration(integer, text) is 'writes down that a migration has ended';
 
--- Returns the number of the next attempt; null when the step is done. The caller commits in between.
+-- Returns the number of the next attempt; null when the step is done. The caller commits in between. Compiling its queries of
+-- the catalog, which are long and find little, would take seconds under locks.
 create function encrypt._try_step(step text, migration integer, lock_timeout interval, attempt integer, attempts integer)
     returns integer
-    language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
+    language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set jit = off as
 $$
 declare
     began timestamptz := clock_timestamp();
