@@ -65,6 +65,8 @@ as $$
            format('alter table %s validate constraint %I;', r.relation, k.conname)
     from tree r join pg_constraint k on k.conrelid = r.relation and not k.convalidated
     where coalesce((to_jsonb(k) ->> 'conenforced')::boolean, true)
+      -- Before 18, validating a key to a partitioned table does not mark its copies for the partitions.
+      and not exists (select from pg_constraint above where above.oid = k.conparentid and above.conrelid = k.conrelid)
     union all
     select format('publication %I publishes new tables by itself, and its subscribers have no copy of %s', p.pubname, target),
            'Make the table there, and give the option {"publications": "accept"}.'
