@@ -94,8 +94,9 @@ class Application:
         return "(" + " and ".join(f"{alias}{key.quoted} = {query.value(value)}" for key, value in
                                   zip(self.shape.keys, self.shape.key_value(number))) + ")"
 
-    def condition(self, query: Query) -> str:
-        choice = self.random.random()
+    def condition(self, query: Query, few: bool = False) -> str:
+        """few: for deletions, which would leave nothing to work on."""
+        choice = self.random.random() * (0.75 if few else 1)
         if choice < 0.5:
             return self.key_is(query, self.number())
         if choice < 0.75:

@@ -7,9 +7,11 @@ from collections import Counter
 
 
 class Journal:
-    def __init__(self, verbose: bool):
+    def __init__(self, verbose: bool, is_result: bool = True):
+        """is_result: whether its checks are the result of the run, or only told."""
         self._lock = threading.Lock()
         self._verbose = verbose
+        self._prefix = "" if is_result else "# "
         self._started = time.monotonic()
         self._checks = 0
         self.failures = 0
@@ -30,7 +32,8 @@ class Journal:
             self._checks += 1
             number = self._checks
             self.failures += bool(problems)
-        print(f"{'not ok' if problems else 'ok'} {number} - {what}", flush=True)
+        seconds = time.monotonic() - self._started
+        print(f"{self._prefix}{'not ok' if problems else 'ok'} {number} - {what} ({seconds:.1f} s)", flush=True)
         for problem in problems[:20]:
             self._print(problem)
         if len(problems) > 20:

@@ -34,13 +34,14 @@ WRITERS = 5
 class Migration:
     """One table from its creation to the end of its migration."""
 
-    def __init__(self, seed: str, journal: Journal, victims: Victims, deadline: float, broken: str | None):
+    def __init__(self, seed: str, journal: Journal, victims: Victims, deadline: float,
+                 broken: sabotage.Sabotage | None):
         self._random = Random(seed)
         self._journal, self._victims, self._deadline = journal, victims, deadline
         self._broken = broken
         self.shape = random_shape(self._random, with_modifiers=True, rows=self._random.choice((50, 600, 3000)))
         if broken is not None:
-            self.shape = sabotage.shape(broken, self._random)
+            self.shape = sabotage.shape(self._random)
         self._writers = Writers(WRITERS, lambda writers, n: TableWriter(
             writers, f"{seed}/writer {n}", journal, victims, self.shape, as_replica=n == WRITERS - 1))
         # One crash in some steps: recovery takes its time.
@@ -70,6 +71,8 @@ class Migration:
 
     def _plan(self) -> list[str | None]:
         """After which phases to turn back, and None: to the end."""
+        if self._broken is not None:
+            return [self._broken.turn] * 1000
         turns = [self._random.choice(("dual_writing", "backfilled", "verified", "cut_over"))
                  for _ in range(self._random.choice((0, 1, 1, 2)))]
         return [*turns, None]
@@ -80,10 +83,13 @@ class Migration:
         steps = {"dual_writing": self._watch, "backfilled": self._backfill, "verified": self._verify, "cut_over": self._cut_over}
         for phase, step in steps.items():
             step()
+            sabotage.break_guard(self._broken, self._dba.connection(), phase)
+            if self._broken is not None:
+                time.sleep(0.5)
             if not self._is_equal(phase):
                 return False
             if phase == rollback_after or time.monotonic() > self._deadline:
-                return self._roll_back(before)
+                return self._roll_back(before) and time.monotonic() < self._deadline
         return self._finalize(before)
 
     # ---- steps ---------------------------------------------------------------------------------------------
@@ -110,7 +116,6 @@ class Migration:
         self._dba.step("start", statement, lambda: self._running() is not None, self._chance)
         self._number = int(self._running())  # type: ignore[arg-type]
         self._journal.count("migrations started")
-        sabotage.break_guard(self._broken, self._dba.connection())
 
     def _watch(self) -> None:
         time.sleep(self._random.random() * 0.3)
@@ -121,6 +126,10 @@ class Migration:
         else:
             self._in_background("backfill", "start_backfill", "backfilled")
         self._journal.count("backfills")
+        for told in self._dba.ask("select j.kind, j.state, j.ended_at - j.created_at, p.retries, p.last_error from encrypt.jobs j"
+                                  " join encrypt.job_progress p using (job_id)"
+                                  " where j.subject = %s order by job_id desc limit 1", (str(self._number),)):
+            self._journal.note(str(told))
 
     def _verify(self) -> None:
         if self._random.random() < 0.5:
@@ -251,12 +260,13 @@ class Migration:
         return equal
 
 
-def run(seed: int, seconds: float, journal: Journal, victims: Victims, broken: str | None = None) -> None:
+def run(seed: int, seconds: float, journal: Journal, victims: Victims, broken: sabotage.Sabotage | None = None) -> None:
     with connect() as connection:
         ensure_role(connection, OWNER)
         ensure_role(connection, WRITER)
         if not rows(connection, "select from encrypt.keys where name = 'default'"):
             connection.execute(PREPARATION)
+        sabotage.break_guard(broken, connection, "")
     deadline = time.monotonic() + seconds
     number = 0
     while time.monotonic() < deadline and not journal.failures:

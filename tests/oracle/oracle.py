@@ -7,6 +7,7 @@ nothing in it, and to belong to the caller, who kills its processes.
 """
 
 import argparse
+import os
 import re
 import sys
 from random import SystemRandom
@@ -38,10 +39,30 @@ def run(name: str, options: argparse.Namespace) -> Journal:
     victims = Victims(journal)
     with connect() as connection:
         connection.execute("create extension if not exists pg_encrypt")
-    ORACLES[name](options.seed, options.seconds, journal, victims, options.sabotage)
+    broken = sabotage.GUARDS[options.sabotage] if options.sabotage else None
+    ORACLES[name](options.seed, options.seconds, journal, victims, broken)
     journal.check("no process died by itself", server_problems(options.log, victims.kills))
     print("# counts " + ", ".join(f"{what} {count}" for what, count in sorted(journal.counts.items())))
     return journal
+
+
+def self_test(options: argparse.Namespace) -> Journal:
+    """Each guard is taken away in a database of its own; a run that finds nothing is the failure."""
+    result = Journal(options.verbose)
+    for name, broken in (sabotage.CONTROLS | sabotage.GUARDS).items():
+        with connect() as connection:
+            connection.execute(f'create database "{name}"')
+        os.environ["PGDATABASE"] = name
+        with connect() as connection:
+            connection.execute("create extension pg_encrypt")
+        journal = Journal(options.verbose, is_result=False)
+        ORACLES[broken.oracle](options.seed, options.seconds, journal, Victims(journal), broken)
+        os.environ["PGDATABASE"] = "postgres"
+        if name in sabotage.CONTROLS:
+            result.check(f"{name} is no failure", ["it is"] if journal.failures else [])
+        else:
+            result.check(f"{name} is noticed", [] if journal.failures else [f"not in {options.seconds} seconds"])
+    return result
 
 
 def main() -> int:
@@ -54,7 +75,8 @@ def main() -> int:
     arguments.add_argument("--verbose", action="store_true")
     options = arguments.parse_args()
     print(f"# seed {options.seed}", flush=True)
-    return int(run(options.oracle, options).failures > 0)
+    journal = self_test(options) if options.oracle == "self-test" else run(options.oracle, options)
+    return int(journal.failures > 0)
 
 
 if __name__ == "__main__":

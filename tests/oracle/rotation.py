@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from random import Random
+from typing import Sequence
 
 import psycopg
 
+import sabotage
 import values
 from application import Mismatch
 from dba import Dba, Stuck
 from journal import Journal
-from session import connect, ensure_role, rows, scalar
+from session import connect, ensure_role, quoted, rows, scalar
 from shapes import WRITER
 from victims import Victims
 from writers import ISOLATION, Writer, Writers
@@ -74,9 +77,9 @@ class VaultWriter(Writer):
             kind = random.choices((self.insert, self.update, self.copy, self.delete, self.search), (5, 5, 4, 2, 2))[0]
             kind(connection)
             self._journal.count(kind.__name__)
-            if random.random() < 0.05:
+            if random.random() < 0.06:
                 # Long enough for a rotation, and for a job that must wait for this transaction.
-                time.sleep(random.choice((0.05, 0.05, 0.6)))
+                time.sleep(random.choice((0.05, 0.6)))
         self._execute(connection, "rollback" if random.random() < 0.1 else "commit")
 
     def _execute(self, connection: psycopg.Connection, text: str, parameters=None) -> list[tuple]:
@@ -100,7 +103,8 @@ class VaultWriter(Writer):
         sealed = {column: SEALED[column].format(f"%({column})s") for column in COLUMNS}
         sealed["token"] = SEALED["token"].format("%(free)s")
         changes = ", ".join(f"{column} = excluded.{column}" for column in sealed)
-        parameters = given | {"id": self._id()}
+        # Half of them are new: of a row that was there, a job waits for the lock.
+        parameters = given | {"id": self._id() if self._random.random() < 0.5 else self._random.randrange(ROWS * 10)}
         self._execute(connection, f"insert into vault.t as v (id, {', '.join(sealed)}) select id, {', '.join(sealed.values())}"
                                   f" from (values (%(id)s::bigint)) as s (id) on conflict (id) do update set {changes}", parameters)
         names = ", ".join(COLUMNS)
@@ -157,7 +161,7 @@ class Rotation:
         try:
             time.sleep(0.5)
             while time.monotonic() < self._deadline and not self._writers.failed.is_set():
-                self._random.choice((self._rotate, self._reencrypt, self._reencrypt, self._reindex, self._try_to_retire,
+                self._random.choice((self._rotate, self._reencrypt, self._finish, self._finish, self._reindex, self._try_to_retire,
                                      self._go_back, self._regrant, self._compromise, self._rewrite))(self._random.choice(KEYS))
                 time.sleep(self._random.random() * 0.1)
             self._end()
@@ -207,6 +211,36 @@ class Rotation:
 
     def _reencrypt(self, key: str) -> None:
         self._work("reencrypt", "start_reencryption", key)
+
+    def _finish(self, key: str) -> None:
+        """A rotation from its beginning to its end: a transaction that has used the version before is part of it."""
+        self._work("reencrypt", "start_reencryption", key)
+        with connect() as late:
+            self._write_late(late)
+            self._dba.step("rotation", f"select encrypt.rotate_key('{key}')", lambda: True, 0)
+            commit = threading.Timer(1.0 + self._random.random(), self._commit, [late])
+            commit.start()
+            self._work("reencrypt", "start_reencryption", key)
+            commit.join()
+        self._journal.check(f"all values of {key} are under the active version", self._old_values([key]))
+
+    def _write_late(self, connection: psycopg.Connection) -> None:
+        number = str(10**9 + self._random.randrange(10**6))
+        given = {column: number if column == "number" else f"late {number}" for column in COLUMNS}
+        sealed = {column: SEALED[column].format(quoted(given[column])) for column in COLUMNS}
+        sealed["token"] = SEALED["token"].format(quoted(given["free"]))
+        connection.execute("begin")
+        connection.execute(f"insert into vault.t (id, {', '.join(sealed)}) select id, {', '.join(sealed.values())}"
+                           f" from (values ({number}::bigint)) as s (id)")
+        connection.execute(f"insert into vault.twin (id, {', '.join(given)})"
+                           f" values ({number}, {', '.join(map(quoted, given.values()))})")
+
+    def _commit(self, connection: psycopg.Connection) -> None:
+        try:
+            connection.execute("commit")
+        except psycopg.Error as error:
+            # The server crashed meanwhile, as one of the accidents.
+            self._journal.note(f"late commit: {error.sqlstate}")
 
     def _reindex(self, key: str) -> None:
         self._work("reindex", "start_reindexing", "rotation one")
@@ -261,7 +295,7 @@ class Rotation:
         for _ in range(2):
             self._work("reindex", "start_reindexing", KEYS[0], chance=0)
         # The writers still write: what they write is under the active version.
-        self._journal.check("no value is under an earlier version", self._old_values())
+        self._journal.check("no value is under an earlier version", self._old_values(KEYS))
         self._retire()
         self._writers.pause()
         with connect() as connection:
@@ -269,10 +303,12 @@ class Rotation:
             self._journal.check("tokens are those of the active version", wrong_tokens(connection))
         self._writers.go_on()
 
-    def _old_values(self) -> list[str]:
+    def _old_values(self, keys: Sequence[str]) -> list[str]:
         problems = []
         for column in COLUMNS:
             key = "rotation two" if column in ("other", "number") else "rotation one"
+            if key not in keys:
+                continue
             for id, count in self._dba.ask(
                 f"select encrypt._key_id_of({column}), count(*) from vault.t where {column} is not null and encrypt._key_id_of({column})"
                     " <> (select key_id from encrypt.keys where name = %s and purpose = 'column' and state = 'active') group by 1", (key,)):
@@ -308,8 +344,9 @@ def wrong_tokens(connection: psycopg.Connection) -> list[str]:
     return [f"{count} tokens are wrong"] * (count != "0") + [f"{unfound} values are not found"] * (unfound != "0")
 
 
-def run(seed: int, seconds: float, journal: Journal, victims: Victims, broken: str | None = None) -> None:
+def run(seed: int, seconds: float, journal: Journal, victims: Victims, broken: sabotage.Sabotage | None = None) -> None:
     with connect() as connection:
         ensure_role(connection, WRITER)
         connection.execute(PREPARATION)
+        sabotage.break_guard(broken, connection, "")
     Rotation(seed, journal, victims, time.monotonic() + seconds).run()

@@ -80,7 +80,7 @@ def upsert(a: Application) -> None:
 
 def upsert_nothing(a: Application) -> None:
     target = a.random.choice(("", f"({a.shape.key_list})"))
-    on_conflict(a, a.rows(a.numbers(6)), f"{target} do nothing", "mark = excluded.mark")
+    on_conflict(a, a.rows(a.numbers(a.random.choice((6, 6, 150)))), f"{target} do nothing", "mark = excluded.mark")
 
 
 def on_conflict(a: Application, sources: dict[str, Row], clause: str, changes: str) -> None:
@@ -178,7 +178,7 @@ def shift_keys(a: Application) -> None:
 
 def delete(a: Application) -> None:
     query = Query(a.random)
-    condition = a.condition(query)
+    condition = a.condition(query, few=a.random.random() < 0.95)
     delete_where(a, condition, query.parameters)
 
 
@@ -308,7 +308,7 @@ def search(a: Application) -> None:
 KINDS: dict[Callable[[Application], None], float] = {
     insert: 8, insert_many: 5, insert_defaults: 4, insert_select: 4, upsert: 8, upsert_nothing: 5, merge: 7, update: 14,
     update_join: 4, update_key: 7, shift_keys: 6, swap_keys: 3, delete: 12, replace: 5, move_rows: 4, two_updates: 3,
-    through_cursor: 4, copy: 3, exception_block: 4, truncate: 0.15, undone: 5, many_savepoints: 0.3, search: 3,
+    through_cursor: 4, copy: 3, exception_block: 4, truncate: 0.05, undone: 5, many_savepoints: 0.3, search: 3,
 }
 
 
