@@ -31,6 +31,7 @@ create table encrypt.jobs (
 -- Of two jobs for one purpose, each would do the other's work.
 create unique index jobs_one_at_a_time on encrypt.jobs (kind, subject) where ended_at is null;
 
+comment on sequence encrypt.jobs_job_id_seq is 'numbers of jobs';
 comment on table encrypt.jobs is 'work in batches: re-encryption, re-indexing, backfill, verification';
 comment on column encrypt.jobs.kind is 'reencrypt, reindex, backfill or verify';
 comment on column encrypt.jobs.subject is 'name of the key, or number of the migration';

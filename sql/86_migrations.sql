@@ -130,6 +130,8 @@ comment on column encrypt.sync_statements.statements is
 comment on column encrypt.sync_statements.replacing is
     'SQL that makes the rows of the shadow what the table has now, whatever it was; run if the other did not suffice';
 
+comment on sequence encrypt.migrations_migration_id_seq is 'numbers of migrations';
+
 -- Everyone may see which tables migrate and how far they are; only the functions below change it.
 grant select on encrypt.migrations, encrypt.migration_columns, encrypt.migration_relations, encrypt.migration_objects
     to public;

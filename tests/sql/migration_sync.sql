@@ -174,6 +174,7 @@ select msync.differences(), count(*) filter (where region = 'rep') as rep from m
 
 -- Keys that are gone were noted, the triggers are checked, and so is who may do what.
 select count(*) > 1500 as noted from msync.person_encrypted_deleted;
+\set VERBOSITY terse
 alter table msync.person disable trigger person_encrypt_delete;
 select encrypt._check_sync(:m);
 alter table msync.person enable always trigger person_encrypt_delete;

@@ -11,9 +11,10 @@ from pg_depend d
 where d.refclassid = 'pg_extension'::regclass and d.deptype = 'e'
   and d.refobjid = (select oid from pg_extension where extname = 'pg_encrypt');
 
--- Functions: how they are called.
+-- Functions: how they are called. Internal ones, whose names begin with _, are listed only if anybody can call them.
 select p.proname || '(' || pg_get_function_arguments(p.oid) || ')' as function, pg_get_function_result(p.oid) as returns
 from pg_proc p join pg_temp.member m on m.classid = 'pg_proc'::regclass and m.objid = p.oid
+where p.proname !~ '^_'
 order by p.oid::regprocedure::text collate "C";
 
 -- Functions: what they promise and who may call them. Leakproof must never be true of one that takes a ciphertext.
@@ -27,6 +28,7 @@ select p.oid::regprocedure as function,
        case when exists (select from aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
                          where a.grantee = 0 and a.privilege_type = 'EXECUTE') then 'public' else 'owner' end as execute
 from pg_proc p join pg_temp.member m on m.classid = 'pg_proc'::regclass and m.objid = p.oid
+where p.proname !~ '^_' or has_function_privilege('public', p.oid, 'execute')
 order by p.oid::regprocedure::text collate "C";
 
 -- SECURITY DEFINER without the pinned path, or open to everybody: create_type only, which needs the caller's path to know
@@ -139,7 +141,7 @@ join pg_class c on c.oid = e.extconfig[n.i]
 where e.extname = 'pg_encrypt'
 order by c.oid::regclass::text collate "C";
 
--- Must be empty: tables and sequences whose rows a dump would lose.
+-- Tables and sequences whose rows a dump leaves out: those of jobs, which work on this server's files, and pairs of OIDs.
 select c.oid::regclass
 from pg_class c
 join pg_temp.member m on m.classid = 'pg_class'::regclass and m.objid = c.oid
