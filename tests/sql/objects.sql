@@ -31,8 +31,9 @@ from pg_proc p join pg_temp.member m on m.classid = 'pg_proc'::regclass and m.ob
 where p.proname !~ '^_' or has_function_privilege('public', p.oid, 'execute')
 order by p.oid::regprocedure::text collate "C";
 
--- SECURITY DEFINER without the pinned path, or open to everybody: create_type only, which needs the caller's path to know
--- where to create, and trusts nothing else that it finds there (shown by test privileges).
+-- SECURITY DEFINER with other settings than the pinned path, or open to everybody. create_type needs the caller's path to know
+-- where to create, and trusts nothing else that it finds there (shown by test privileges). Steps of a migration and
+-- leftover_plaintext are for the owner of the table, which they ask for first; _job_workers shows numbers only.
 select p.oid::regprocedure
 from pg_proc p join pg_temp.member m on m.classid = 'pg_proc'::regclass and m.objid = p.oid
 where p.prosecdef
