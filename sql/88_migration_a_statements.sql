@@ -112,100 +112,139 @@ end;
 comment on function encrypt._token_comparison(text, text, regtype, regtype) is
     'that an encrypted value has the token of a plain one';
 
--- All that is run for one table: `source` gives the keys that were touched, `distinct_source` each of them once, those
--- that rows had before included.
-create function encrypt._sync_texts(
-    migration integer, live regclass, shadow regclass, source text, distinct_source text,
-    out inserting text, out updating text, out deleting text, out burying text, out replacing text[]
-)
+-- All that is run for one pair of tables, for every case; `same_key` are the conditions that rows t and n, s and t, s and n
+-- have one key. In a case, `source` gives the keys that were touched, `distinct_source` each of them once, those that rows
+-- had before included. What the cases have in common is looked up once: this runs while cutover holds its locks.
+create function encrypt._sync_texts(m encrypt.migrations, live regclass, shadow regclass, same_key text[])
+    returns table (event text, level text, statements text[], replacing text[])
     language plpgsql stable set search_path = pg_catalog, pg_temp as
 $$
 declare
-    m encrypt.migrations;
-    forward boolean;
+    forward boolean := exists (select from encrypt.migration_relations r
+                               where r.migration_id = m.migration_id and r.plain = _sync_texts.live);
+    tn constant text := same_key[1];
+    st constant text := same_key[2];
+    sn constant text := same_key[3];
     key text;
+    row_source text;
     columns text;
     "values" text;
     changes text;
     overwrites text;
-    stale text;
-    unique_index record;
+    stale text[];
     tombstones text;
+    source text;
+    distinct_source text;
 begin
-    select * into m from encrypt.migrations r where r.migration_id = migration;
-    forward := exists (select from encrypt.migration_relations r where r.migration_id = migration and r.plain = live);
-    select string_agg(quote_ident(c.name), ', ' order by c.n) into key
+    select string_agg(quote_ident(c.name), ', ' order by c.n),
+           '(select ' || string_agg(format('$%s as %I', c.n, c.name), ', ' order by c.n) || ')'
+    into key, row_source
     from unnest(m.key_columns) with ordinality as c (name, n);
     select string_agg(quote_ident(c.name), ', ' order by c.ordinal),
-           string_agg(encrypt._sync_value(forward, 't', c.name, c.plain_type, c.cipher_type, c.base), ', ' order by c.ordinal),
+           string_agg(c.value, ', ' order by c.ordinal),
            string_agg(format('%I = %s', c.name,
                         case when c.is_encrypted and forward then format(
                             'case when row((s.%1$I)::%2$s::%3$s)::record operator(pg_catalog.*=) row(t.%1$I)::record then s.%1$I else %4$s end',
-                            c.name, c.base, c.plain_type,
-                            encrypt._sync_value(forward, 't', c.name, c.plain_type, c.cipher_type, c.base))
-                        else encrypt._sync_value(forward, 't', c.name, c.plain_type, c.cipher_type, c.base) end),
+                            c.name, c.base, c.plain_type, c.value)
+                        else c.value end),
                       ', ' order by c.ordinal) filter (where not c.is_key and not c.is_identity),
            string_agg(format('%1$I = excluded.%1$I', c.name), ', ' order by c.ordinal)
                filter (where not c.is_key and not c.is_identity)
     into columns, "values", changes, overwrites
-    from encrypt._sync_columns(migration, live, shadow) c
-    where not c.is_generated;
-
-    inserting := format('insert into %s (%s) overriding system value select %s from %s t join %s n on %s on conflict do nothing',
-                        shadow, columns, "values", live, source, encrypt._key_condition(m.live, m.key_columns, 't', 'n'));
-    updating := format('update %s s set %s from %s t join %s n on %s where %s', shadow, changes, live, source,
-                       encrypt._key_condition(m.live, m.key_columns, 't', 'n'),
-                       encrypt._key_condition(m.live, m.key_columns, 's', 't'));
-    deleting := format('delete from %s s using %s n where %s and not exists (select from %s t where %s)', shadow, source,
-                       encrypt._key_condition(m.live, m.key_columns, 's', 'n'), live,
-                       encrypt._key_condition(m.live, m.key_columns, 't', 'n'));
-    if m.phase in ('dual_writing', 'backfilling') and m.tombstones is not null then
+    from (select x.*, encrypt._sync_value(forward, 't', x.name, x.plain_type, x.cipher_type, x.base) as value
+          from encrypt._sync_columns(m.migration_id, live, shadow) x
+          where not x.is_generated offset 0) c;
+    stale := encrypt._stale_conditions(m, live, shadow, forward);
+    if m.phase in ('dual_writing', 'backfilling') then
         tombstones := m.tombstones;
-        burying := format('insert into %s select n.%s from %s n', tombstones, replace(key, ', ', ', n.'), source);
     end if;
 
-    replacing := array[format('delete from %s s using %s n where %s', shadow, distinct_source,
-                              encrypt._key_condition(m.live, m.key_columns, 's', 'n'))];
-    -- Makes room. What is unique in the table can still be in the shadow with the row that had it before, when that row's own
-    -- trigger is yet to fire: a MERGE inserts first and deletes last. Such a row is out of date, by the table's own word,
-    -- and the trigger to come brings it back if it should exist.
-    for unique_index in
-        select encrypt._index_columns(i.indexrelid) as columns, i.indexrelid
+    for event, level, source, distinct_source in
+        select * from (values
+            ('insert', 'statement', 'encrypt_new', format('(select distinct %s from encrypt_new)', key)),
+            ('update', 'statement', 'encrypt_new',
+                format('(select %1$s from encrypt_old union select %1$s from encrypt_new)', key)),
+            ('delete', 'statement', 'encrypt_old', format('(select distinct %s from encrypt_old)', key)),
+            ('insert', 'row', row_source, row_source),
+            ('update', 'row', row_source, row_source),
+            ('delete', 'row', row_source, row_source)) c
+    loop
+        statements := case event
+            when 'insert' then array[
+                format('insert into %s (%s) overriding system value select %s from %s t join %s n on %s on conflict do nothing',
+                       shadow, columns, "values", live, source, tn)]
+            when 'update' then array[
+                format('update %s s set %s from %s t join %s n on %s where %s', shadow, changes, live, source, tn, st)]
+            else array[
+                format('delete from %s s using %s n where %s and not exists (select from %s t where %s)', shadow, source, sn,
+                       live, tn)]
+            end;
+        replacing := '{}';
+        if event = 'delete' then
+            if tombstones is not null then
+                statements := statements || format('insert into %s select n.%s from %s n', tombstones,
+                                                   replace(key, ', ', ', n.'), source);
+            end if;
+        else
+            replacing := array[format('delete from %s s using %s n where %s', shadow, distinct_source, sn)]
+                -- Makes room. What is unique in the table can still be in the shadow with the row that had it before, when
+                -- that row's own trigger is yet to fire: a MERGE inserts first and deletes last. Such a row is out of date,
+                -- by the table's own word, and the trigger to come brings it back if it should exist.
+                || array(select format(
+                       'delete from %1$s s using %2$s t join %3$s n on %4$s where %5$s and not (%6$s)'
+                       ' and not exists (select from %2$s t where %6$s and %5$s)',
+                       shadow, live, distinct_source, tn, u.condition, st)
+                       from unnest(stale) with ordinality as u (condition, n) order by u.n)
+                || format('insert into %s as s (%s) overriding system value select %s from %s t join %s n on %s'
+                          ' on conflict (%s) do update set %s',
+                          shadow, columns, "values", live, distinct_source, tn, key, overwrites);
+            if tombstones is not null then
+                replacing := replacing || format(
+                    'insert into %s select n.%s from %s n where not exists (select from %s t where %s)', tombstones,
+                    replace(key, ', ', ', n.'), distinct_source, live, tn);
+            end if;
+        end if;
+        return next;
+    end loop;
+    event := 'truncate';
+    level := 'statement';
+    statements := array[format('select encrypt._empty_shadow(%L::pg_catalog.regclass)', shadow)];
+    replacing := '{}';
+    return next;
+end
+$$;
+comment on function encrypt._sync_texts(encrypt.migrations, regclass, regclass, text[]) is
+    'statements that bring a shadow up to date with some keys of its table';
+
+-- For every unique index of the shadow but the key's: that a row s of it has there what a row t of the table has.
+create function encrypt._stale_conditions(m encrypt.migrations, live regclass, shadow regclass, forward boolean) returns text[]
+    language sql stable set search_path = pg_catalog, pg_temp
+begin atomic
+    with indexes as materialized (
+        select i.indexrelid, encrypt._index_columns(i.indexrelid) as columns
         from pg_index i
         where i.indrelid = shadow and i.indisunique and i.indislive and i.indexprs is null
             and i.indexrelid is distinct from encrypt._key_index(shadow, m.key_columns)
-        order by i.indexrelid
-    loop
-        select string_agg(
+    )
+    select coalesce(array_agg(x.condition order by x.indexrelid), '{}')
+    from (
+        select i.indexrelid,
+               string_agg(
                    case when not c.is_encrypted then
-                            format('s.%1$I %2$s t.%1$I', c.name, encrypt._index_equality(unique_index.indexrelid, u.n::integer))
+                            format('s.%1$I %2$s t.%1$I', c.name, encrypt._index_equality(i.indexrelid, u.n::integer))
                         when forward then
                             encrypt._token_comparison(format('s.%I', c.name), format('t.%I', c.name), c.cipher_type, c.base)
                         else
                             encrypt._token_comparison(format('t.%I', c.name), format('s.%I', c.name), c.cipher_type, c.base)
-                   end, ' and ' order by u.n)
-        into stale
-        from unnest(unique_index.columns) with ordinality as u (name, n)
-        join encrypt._sync_columns(migration, live, shadow) c on c.name = u.name;
-        replacing := replacing || format(
-            'delete from %1$s s using %2$s t join %3$s n on %4$s where %5$s and not (%6$s)'
-            ' and not exists (select from %2$s t where %6$s and %5$s)',
-            shadow, live, distinct_source, encrypt._key_condition(m.live, m.key_columns, 't', 'n'), stale,
-            encrypt._key_condition(m.live, m.key_columns, 's', 't'));
-    end loop;
-    replacing := replacing || format(
-        'insert into %s as s (%s) overriding system value select %s from %s t join %s n on %s on conflict (%s) do update set %s',
-        shadow, columns, "values", live, distinct_source, encrypt._key_condition(m.live, m.key_columns, 't', 'n'), key,
-        overwrites);
-    if tombstones is not null then
-        replacing := replacing || format(
-            'insert into %s select n.%s from %s n where not exists (select from %s t where %s)', tombstones,
-            replace(key, ', ', ', n.'), distinct_source, live, encrypt._key_condition(m.live, m.key_columns, 't', 'n'));
-    end if;
-end
-$$;
-comment on function encrypt._sync_texts(integer, regclass, regclass, text, text) is
-    'statements that bring the shadow up to date with some keys of the table';
+                   end, ' and ' order by u.n) as condition
+        from indexes i
+        cross join unnest(i.columns) with ordinality as u (name, n)
+        join encrypt._sync_columns(m.migration_id, live, shadow) c on c.name = u.name
+        group by i.indexrelid
+    ) x;
+end;
+comment on function encrypt._stale_conditions(encrypt.migrations, regclass, regclass, boolean) is
+    'that rows of a table and of its shadow collide, for each unique index';
 
 -- Columns that have to stay as they are for an update to collide with nothing: the key and whatever else is unique. All,
 -- where that can't be read off an index.
@@ -228,47 +267,17 @@ create function encrypt._sync_statements(migration integer) returns setof encryp
 $$
 declare
     m encrypt.migrations;
-    pair record;
-    case_of record;
-    texts record;
-    key text;
-    row_source text;
+    same_key text[];
 begin
     select * into m from encrypt.migrations r where r.migration_id = migration;
-    select string_agg(quote_ident(c.name), ', ' order by c.n),
-           '(select ' || string_agg(format('$%s as %I', c.n, c.name), ', ' order by c.n) || ')'
-    into key, row_source
-    from unnest(m.key_columns) with ordinality as c (name, n);
-    for pair in
-        select case when forward then r.plain else r.encrypted end as live,
-               case when forward then r.encrypted else r.plain end as shadow
-        from encrypt.migration_relations r
-        cross join lateral (select exists (
-            select from encrypt.migration_relations o where o.migration_id = migration and o.plain = m.live)) f (forward)
-        where r.migration_id = migration
-    loop
-        for case_of in
-            select * from (values
-                ('insert', 'statement', 'encrypt_new', format('(select distinct %s from encrypt_new)', key)),
-                ('update', 'statement', 'encrypt_new',
-                    format('(select %1$s from encrypt_old union select %1$s from encrypt_new)', key)),
-                ('delete', 'statement', 'encrypt_old', format('(select distinct %s from encrypt_old)', key)),
-                ('insert', 'row', row_source, row_source),
-                ('update', 'row', row_source, row_source),
-                ('delete', 'row', row_source, row_source)) c (event, level, source, distinct_source)
-        loop
-            texts := encrypt._sync_texts(migration, pair.live, pair.shadow, case_of.source, case_of.distinct_source);
-            return next row(pair.live, case_of.event, case_of.level, migration, m.key_name, m.key_columns::text[],
-                encrypt._identity_columns(pair.live, m.key_columns),
-                case case_of.event when 'insert' then array[texts.inserting]
-                                   when 'update' then array[texts.updating]
-                                   else array_remove(array[texts.deleting, texts.burying], null) end,
-                case case_of.event when 'delete' then '{}' else texts.replacing end);
-        end loop;
-        return next row(pair.live, 'truncate'::text, 'statement'::text, migration, m.key_name, m.key_columns::text[],
-            encrypt._identity_columns(pair.live, m.key_columns),
-            array[format('select encrypt._empty_shadow(%L::pg_catalog.regclass)', pair.shadow)], '{}'::text[]);
-    end loop;
+    same_key := array[encrypt._key_condition(m.live, m.key_columns, 't', 'n'),
+                      encrypt._key_condition(m.live, m.key_columns, 's', 't'),
+                      encrypt._key_condition(m.live, m.key_columns, 's', 'n')];
+    return query
+    select p.live, t.event, t.level, migration, m.key_name, m.key_columns::text[], p.identity_columns, t.statements, t.replacing
+    from (select x.live, x.shadow, encrypt._identity_columns(x.live, m.key_columns) as identity_columns
+          from encrypt._migration_pairs(migration) x offset 0) p
+    cross join lateral encrypt._sync_texts(m, p.live, p.shadow, same_key) t;
 end
 $$;
 comment on function encrypt._sync_statements(integer) is 'what the triggers of a migration''s live tables have to run';
