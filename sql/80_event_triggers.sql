@@ -4,24 +4,37 @@
 
 -- The default btree class of an encrypted type sorts by decrypting. An index on it, or range partitioning by it, would
 -- store that order, which tells much of the values; so would a hash of a value that has no token.
+-- It runs at the end of every DDL statement, of which a cutover has dozens while it holds its locks: so it leaves as soon as
+-- there is nothing to look at, finds indexes by their own indexes, and plans its queries once per session.
 create function encrypt._refuse_plaintext_order() returns event_trigger
-    language plpgsql set search_path = pg_catalog, pg_temp set jit = off as
+    language plpgsql
+    set search_path = pg_catalog, pg_temp set jit = off set plan_cache_mode = force_generic_plan as
 $$
 declare
     found record;
+    relations oid[];
+    statistics oid[];
 begin
+    select array_agg(d.objid) filter (where d.classid = 'pg_class'::regclass),
+           array_agg(d.objid) filter (where d.classid = 'pg_statistic_ext'::regclass)
+    into relations, statistics
+    from pg_event_trigger_ddl_commands() d;
+    if relations is null and statistics is null then
+        return;
+    end if;
+
     select c.oid::regclass as index, t.type_oid, (select n.nspname from pg_namespace n where n.oid = y.typnamespace) as schema, y.typname as type_name,
         t.index_key_id is not null as searchable, m.amname
     into found
-    from pg_event_trigger_ddl_commands() d
-    join pg_index i on d.classid = 'pg_class'::regclass and d.objid in (i.indexrelid, i.indrelid)
+    from pg_index i
     join pg_class c on c.oid = i.indexrelid
     join pg_am m on m.oid = c.relam
     cross join unnest(i.indclass::oid[]) as used (class)
     join pg_opclass o on o.oid = used.class and o.opcdefault
     join encrypt.types t on t.type_oid = o.opcintype
     join pg_type y on y.oid = t.type_oid
-    where m.amname <> 'hash' or t.index_key_id is null
+    where (i.indexrelid = any (relations) or i.indrelid = any (relations))
+      and (m.amname <> 'hash' or t.index_key_id is null)
     limit 1;
     if found.index is not null then
         raise exception using
@@ -35,12 +48,12 @@ begin
 
     select c.oid::regclass as partitioned, t.type_oid
     into found
-    from pg_event_trigger_ddl_commands() d
-    join pg_partitioned_table p on d.classid = 'pg_class'::regclass and d.objid = p.partrelid
+    from pg_partitioned_table p
     join pg_class c on c.oid = p.partrelid
     cross join unnest(p.partclass::oid[]) as used (class)
     join pg_opclass o on o.oid = used.class
     join encrypt.types t on t.type_oid = o.opcintype
+    where p.partrelid = any (relations)
     limit 1;
     if found.partitioned is not null then
         raise exception using
@@ -53,11 +66,11 @@ begin
     -- Most common values of several columns are stored sorted, by the default class.
     select x.oid::regclass as relation, t.type_oid
     into found
-    from pg_event_trigger_ddl_commands() d
-    join pg_statistic_ext e on d.classid = 'pg_statistic_ext'::regclass and d.objid = e.oid
+    from pg_statistic_ext e
     join pg_class x on x.oid = e.stxrelid
     join pg_attribute a on a.attrelid = e.stxrelid and a.attnum = any (e.stxkeys::int2[])
     join encrypt.types t on t.type_oid = a.atttypid
+    where e.oid = any (statistics)
     limit 1;
     if found.relation is not null then
         raise exception using

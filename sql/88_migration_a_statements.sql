@@ -17,8 +17,11 @@ comment on function encrypt.delete_encrypted_row() is 'deletes what a migrating 
 -- How PostgreSQL compares a column in an index: the operator of the index's own class, wherever its schema is. The `=` of
 -- the search path may be another (of text, for a citext column).
 create function encrypt._index_equality(index oid, ordinal integer) returns text
-    language sql stable set search_path = pg_catalog, pg_temp
-begin atomic
+    language plpgsql stable set search_path = pg_catalog, pg_temp as
+$$
+#variable_conflict use_column
+begin
+    return (
     select format('operator(%I.%s)', n.nspname, o.oprname)
     from pg_index i
     join pg_class x on x.oid = i.indexrelid
@@ -28,34 +31,43 @@ begin atomic
         and a.amopstrategy = case m.amname when 'btree' then 3 else 1 end
     join pg_operator o on o.oid = a.amopopr
     join pg_namespace n on n.oid = o.oprnamespace
-    where i.indexrelid = index;
-end;
+    where i.indexrelid = index);
+end
+$$;
 comment on function encrypt._index_equality(oid, integer) is 'operator by which an index finds a column''s equals';
 
 -- Columns of a unique index, as an array of names; null if it has expressions.
 create function encrypt._index_columns(index oid) returns name[]
-    language sql stable set search_path = pg_catalog, pg_temp
-begin atomic
+    language plpgsql stable set search_path = pg_catalog, pg_temp as
+$$
+#variable_conflict use_column
+begin
+    return (
     select case when i.indexprs is null then array(
         select a.attname
         from generate_series(1, i.indnkeyatts::integer) as k (n)
         join pg_attribute a on a.attrelid = i.indrelid and a.attnum = (i.indkey::int2[])[k.n - 1]
         order by k.n) end
-    from pg_index i where i.indexrelid = index;
-end;
+    from pg_index i where i.indexrelid = index);
+end
+$$;
 comment on function encrypt._index_columns(oid) is 'names of an index''s key columns; null if there are expressions';
 
 -- The unique index of a table that has exactly the columns that identify a row.
 create function encrypt._key_index(relation regclass, key name[]) returns oid
-    language sql stable set search_path = pg_catalog, pg_temp
-begin atomic
+    language plpgsql stable set search_path = pg_catalog, pg_temp as
+$$
+#variable_conflict use_column
+begin
+    return (
     select i.indexrelid
     from pg_index i
     where i.indrelid = relation and i.indisunique and i.indisvalid and i.indimmediate and i.indpred is null
         and encrypt._index_columns(i.indexrelid) @> key and encrypt._index_columns(i.indexrelid) <@ key
     order by i.indisprimary desc, i.indexrelid
-    limit 1;
-end;
+    limit 1);
+end
+$$;
 comment on function encrypt._key_index(regclass, name[]) is 'unique index on the columns that identify a row';
 
 -- `a.k1 = b.k1 and a.k2 = b.k2`.
@@ -73,8 +85,11 @@ comment on function encrypt._key_condition(regclass, name[], text, text) is 'tha
 create function encrypt._sync_columns(migration integer, live regclass, shadow regclass)
     returns table (name name, ordinal integer, is_key boolean, is_generated boolean, is_identity boolean,
                    is_encrypted boolean, plain_type text, cipher_type regtype, base regtype, has_token boolean)
-    language sql stable set search_path = pg_catalog, pg_temp
-begin atomic
+    language plpgsql stable set search_path = pg_catalog, pg_temp as
+$$
+#variable_conflict use_column
+begin
+    return query
     select a.attname, a.attnum::integer, a.attname = any (m.key_columns), a.attgenerated <> '' or b.attgenerated <> '',
            b.attidentity = 'a', c.column_name is not null, c.plain_type, c.cipher_type, t.base,
            coalesce(c.searchable, false)
@@ -85,7 +100,8 @@ begin atomic
     left join encrypt.types t on t.type_oid = c.cipher_type
     where m.migration_id = migration
     order by a.attnum;
-end;
+end
+$$;
 comment on function encrypt._sync_columns(integer, regclass, regclass) is 'columns that both tables have';
 
 -- A value on its way into the shadow.
@@ -218,8 +234,11 @@ comment on function encrypt._sync_texts(encrypt.migrations, regclass, regclass, 
 
 -- For every unique index of the shadow but the key's: that a row s of it has there what a row t of the table has.
 create function encrypt._stale_conditions(m encrypt.migrations, live regclass, shadow regclass, forward boolean) returns text[]
-    language sql stable set search_path = pg_catalog, pg_temp
-begin atomic
+    language plpgsql stable set search_path = pg_catalog, pg_temp as
+$$
+#variable_conflict use_column
+begin
+    return (
     with indexes as materialized (
         select i.indexrelid, encrypt._index_columns(i.indexrelid) as columns
         from pg_index i
@@ -241,8 +260,9 @@ begin atomic
         cross join unnest(i.columns) with ordinality as u (name, n)
         join encrypt._sync_columns(m.migration_id, live, shadow) c on c.name = u.name
         group by i.indexrelid
-    ) x;
-end;
+    ) x);
+end
+$$;
 comment on function encrypt._stale_conditions(encrypt.migrations, regclass, regclass, boolean) is
     'that rows of a table and of its shadow collide, for each unique index';
 

@@ -3,6 +3,9 @@
 -- Cutover and rollback after cutover are the same act: the table that is live and the one kept in step with it change
 -- places. So nothing here asks which of the two is encrypted. encrypt.migrations.live says which one the application
 -- uses, and everything is "live" and "shadow" from there.
+--
+-- What is asked of the catalogs while locks are held is written in PL/pgSQL, which plans a query once per session: a step
+-- rehearses before it takes its locks. A function in SQL would plan it every time, which takes longer than running it.
 
 create function encrypt._migration_for(migration integer, variadic phases text[]) returns encrypt.migrations
     language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
@@ -51,8 +54,11 @@ comment on function encrypt._next_step(integer, text) is 'statement that takes a
 
 create function encrypt._migration_pairs(migration integer, out live regclass, out shadow regclass, out root boolean)
     returns setof record
-    language sql stable security definer set search_path = pg_catalog, pg_temp as
+    language plpgsql stable security definer set search_path = pg_catalog, pg_temp as
 $$
+#variable_conflict use_column
+begin
+    return query
     select case when d.forward then r.plain else r.encrypted end,
            case when d.forward then r.encrypted else r.plain end,
            m.live in (r.plain, r.encrypted)
@@ -61,7 +67,8 @@ $$
     cross join lateral (select exists (select from encrypt.migration_relations f
                                        where f.migration_id = m.migration_id and f.plain = m.live)) as d (forward)
     where m.migration_id = migration
-    order by 3 desc, r.plain::oid
+    order by 3 desc, r.plain::oid;
+end
 $$;
 comment on function encrypt._migration_pairs(integer) is
     'tables of a migration, each with its counterpart, the root of a partition tree first';
@@ -82,8 +89,11 @@ comment on function encrypt._index_signature(regclass) is 'columns, order, predi
 -- an index that somebody made on both tables meanwhile counts.
 create function encrypt._index_pairs(migration integer, out live regclass, out shadow regclass, out relation regclass)
     returns setof record
-    language sql stable security definer set search_path = pg_catalog, pg_temp as
+    language plpgsql stable security definer set search_path = pg_catalog, pg_temp as
 $$
+#variable_conflict use_column
+begin
+    return query
     with pairs as materialized (select * from encrypt._migration_pairs(migration)),
     indexes as materialized (
         select i.indexrelid, i.indrelid, s.signature,
@@ -95,20 +105,24 @@ $$
         where i.indisvalid
           and (i.indrelid in (select p.live from pairs p) or i.indrelid in (select p.shadow from pairs p))
     )
-    select l.indexrelid, s.indexrelid, p.live
+    select l.indexrelid::regclass, s.indexrelid::regclass, p.live
     from pairs p
     join indexes l on l.indrelid = p.live
     left join indexes s on s.indrelid = p.shadow and s.signature = l.signature and s.nth = l.nth
-    order by p.root desc, p.live::oid, l.indexrelid
+    order by p.root desc, p.live::oid, l.indexrelid;
+end
 $$;
 comment on function encrypt._index_pairs(integer) is
     'indexes of the live tables, each with its counterpart on the shadow or null';
 
 create function encrypt._identity_pairs(migration integer, out live regclass, out shadow regclass)
     returns setof record
-    language sql stable security definer set search_path = pg_catalog, pg_temp as
+    language plpgsql stable security definer set search_path = pg_catalog, pg_temp as
 $$
-    select l.objid, s.objid
+#variable_conflict use_column
+begin
+    return query
+    select l.objid::regclass, s.objid::regclass
     from encrypt._migration_pairs(migration) p
     join pg_attribute a on a.attrelid = p.live and a.attidentity <> '' and not a.attisdropped
     join pg_attribute b on b.attrelid = p.shadow and b.attname = a.attname and not b.attisdropped
@@ -118,14 +132,18 @@ $$
          and s.refobjid = p.shadow and s.refobjsubid = b.attnum
     join pg_class c on c.oid = l.objid and c.relkind = 'S'
     join pg_class d on d.oid = s.objid and d.relkind = 'S'
-    order by 1
+    order by 1;
+end
 $$;
 comment on function encrypt._identity_pairs(integer) is 'sequences of identity columns, each with its counterpart';
 
 create function encrypt._statistics_pairs(migration integer, out live oid, out shadow oid)
     returns setof record
-    language sql stable security definer set search_path = pg_catalog, pg_temp as
+    language plpgsql stable security definer set search_path = pg_catalog, pg_temp as
 $$
+#variable_conflict use_column
+begin
+    return query
     with pairs as materialized (select * from encrypt._migration_pairs(migration)),
     objects as materialized (
         select s.oid, s.stxrelid, n.signature,
@@ -139,7 +157,8 @@ $$
     from pairs p
     join objects l on l.stxrelid = p.live
     left join objects s on s.stxrelid = p.shadow and s.signature = l.signature and s.nth = l.nth
-    order by l.oid
+    order by l.oid;
+end
 $$;
 comment on function encrypt._statistics_pairs(integer) is
     'extended statistics of the live tables, each with its counterpart or null';

@@ -4,8 +4,11 @@
 -- Views over the tables, views over those and so on, lowest first.
 create function encrypt._dependent_views(migration integer, out view regclass, out level integer)
     returns setof record
-    language sql stable security definer set search_path = pg_catalog, pg_temp as
+    language plpgsql stable security definer set search_path = pg_catalog, pg_temp as
 $$
+#variable_conflict use_column
+begin
+    return query
     with recursive found (relation, level) as (
         select p.live::oid, 0 from encrypt._migration_pairs(migration) p
         union
@@ -18,7 +21,8 @@ $$
         -- Views can be made to depend on each other in a circle.
         where f.level < 100
     )
-    select f.relation::regclass, max(f.level) from found f where f.level > 0 group by 1 order by 2, 1
+    select f.relation::regclass, max(f.level) from found f where f.level > 0 group by 1 order by 2, 1;
+end
 $$;
 comment on function encrypt._dependent_views(integer) is 'views over the live tables, directly or not, lowest first';
 
@@ -199,8 +203,11 @@ comment on function encrypt._publication_statements(regclass) is
 -- What still reads the table that is no longer called by its name: it would go on working, on the wrong table, until that
 -- is dropped. Nothing is left when everything was moved.
 create function encrypt._stray_dependents(migration integer) returns setof text
-    language sql stable security definer set search_path = pg_catalog, pg_temp as
+    language plpgsql stable security definer set search_path = pg_catalog, pg_temp as
 $$
+#variable_conflict use_column
+begin
+    return query
     with tree as materialized (
         select p.shadow as relation, c.reltype, t.typarray
         from encrypt._migration_pairs(migration) p
@@ -244,7 +251,8 @@ $$
           when 'pg_type'::regclass then
               d.objid not in (select t.typarray from tree t) and d.objid not in (select t.reltype from tree t)
           else true end
-    order by 1
+    order by 1;
+end
 $$;
 comment on function encrypt._stray_dependents(integer) is
     'objects other than its own parts that depend on the shadow';

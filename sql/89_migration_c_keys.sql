@@ -17,8 +17,11 @@ create function encrypt._key_pairs(
     out referenced regclass,
     out partitioned boolean
 ) returns setof record
-    language sql stable security definer set search_path = pg_catalog, pg_temp as
+    language plpgsql stable security definer set search_path = pg_catalog, pg_temp as
 $$
+#variable_conflict use_column
+begin
+    return query
     with pairs as materialized (select * from encrypt._migration_pairs(migration)),
     keys as materialized (
         select o.oid, o.conrelid, o.confrelid, c.relkind = 'p' as partitioned, o.conparentid, o.conname,
@@ -48,7 +51,8 @@ $$
     left join numbered s on s.conrelid = coalesce(a.shadow, l.conrelid)
          and s.confrelid = coalesce(b.shadow, l.confrelid) and s.signature = l.signature and s.nth = l.nth
     where a.live is not null or b.live is not null
-    order by l.partitioned, l.oid
+    order by l.partitioned, l.oid;
+end
 $$;
 comment on function encrypt._key_pairs(integer) is
     'foreign keys of and to the live tables, each with its counterpart or null';

@@ -52,8 +52,11 @@ comment on function encrypt._lock_relation(regclass, text, timestamptz) is 'lock
 -- the tables that it references. Where they cross nevertheless, this side gives up and tries again.
 create function encrypt._migration_locks(migration integer, out relation regclass, out mode text, out place integer)
     returns setof record
-    language sql stable security definer set search_path = pg_catalog, pg_temp as
+    language plpgsql stable security definer set search_path = pg_catalog, pg_temp as
 $$
+#variable_conflict use_column
+begin
+    return query
     with pairs as materialized (select * from encrypt._migration_pairs(migration)),
     tree as materialized (select p.live as relation from pairs p union select p.shadow from pairs p)
     select v.view, 'access exclusive', 1 from encrypt._dependent_views(migration) v
@@ -72,7 +75,8 @@ $$
     from pg_constraint o
     where o.contype = 'f' and o.conrelid in (select t.relation from tree t)
       and o.confrelid not in (select t.relation from tree t)
-    order by 3, 1
+    order by 3, 1;
+end
 $$;
 comment on function encrypt._migration_locks(integer) is 'what a step locks, and in which order';
 

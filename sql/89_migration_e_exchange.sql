@@ -3,8 +3,11 @@
 
 -- What was changed on the live table since its shadow was made, and would be lost. No rows: nothing.
 create function encrypt._shadow_differences(migration integer) returns setof text
-    language sql stable security definer set search_path = pg_catalog, pg_temp as
+    language plpgsql stable security definer set search_path = pg_catalog, pg_temp as
 $$
+#variable_conflict use_column
+begin
+    return query
     with pairs as materialized (select * from encrypt._migration_pairs(migration)),
     migrated as materialized (
         select c.column_name, c.plain_type, c.cipher_type from encrypt.migration_columns c where c.migration_id = migration
@@ -85,15 +88,19 @@ $$
     join pg_sequence l on l.seqrelid = q.live
     join pg_sequence s on s.seqrelid = q.shadow
     where (l.seqtypid, l.seqincrement, l.seqmin, l.seqmax, l.seqcycle)
-          <> (s.seqtypid, s.seqincrement, s.seqmin, s.seqmax, s.seqcycle)
+          <> (s.seqtypid, s.seqincrement, s.seqmin, s.seqmax, s.seqcycle);
+end
 $$;
 comment on function encrypt._shadow_differences(integer) is
     'what of the live tables has no equal on their shadows';
 
 -- Settings that correspond one to one and were changed on the live table meanwhile: made equal, nothing to refuse.
 create function encrypt._settings_statements(migration integer) returns setof text
-    language sql stable security definer set search_path = pg_catalog, pg_temp as
+    language plpgsql stable security definer set search_path = pg_catalog, pg_temp as
 $$
+#variable_conflict use_column
+begin
+    return query
     with pairs as materialized (
         select p.live, p.shadow, l as l, s as s
         from encrypt._migration_pairs(migration) p
@@ -194,7 +201,8 @@ $$
            from jsonb_each_text(encrypt._column_privileges(p.live)) c)
           is distinct from
           (select jsonb_object_agg(c.key, encrypt._sorted_acl(c.value::aclitem[]))
-           from jsonb_each_text(encrypt._column_privileges(p.shadow)) c)
+           from jsonb_each_text(encrypt._column_privileges(p.shadow)) c);
+end
 $$;
 comment on function encrypt._settings_statements(integer) is
     'statements that give the shadows what was changed on the live tables meanwhile';
@@ -261,25 +269,49 @@ end
 $$;
 comment on function encrypt._exchange_names(integer) is 'gives the names of the live tables and their parts to the shadows';
 
+-- Before the locks: what would be refused under them is refused while nobody waits, and the queries of the exchange have
+-- their plans when everybody does. What it finds may change until the locks are held, so all of it is asked again.
+create function encrypt._rehearse_exchange(migration integer) returns void
+    language plpgsql stable security definer set search_path = pg_catalog, pg_temp as
+$$
+begin
+    perform encrypt._check_sync(migration);
+    perform encrypt._refuse_differences(migration);
+    perform from encrypt._settings_statements(migration);
+    perform from encrypt._stray_dependents(migration);
+    perform from encrypt._migration_locks(migration);
+end
+$$;
+comment on function encrypt._rehearse_exchange(integer) is 'asks what the exchange will ask under locks';
+
+create function encrypt._refuse_differences(migration integer) returns void
+    language plpgsql stable security definer set search_path = pg_catalog, pg_temp as
+$$
+declare
+    differences text[] := array(select d from encrypt._shadow_differences(migration) d);
+begin
+    if differences <> '{}' then
+        raise exception using errcode = 'object_not_in_prerequisite_state',
+            message = format('migration %s: the table was altered since the migration was started', migration),
+            detail = 'Not the same on both tables: ' || array_to_string(differences, '; '),
+            hint = format('Make the same change on the other table, or call encrypt.rollback_migration(%s);', migration);
+    end if;
+end
+$$;
+comment on function encrypt._refuse_differences(integer) is 'raises if something of the live tables has no equal on their shadows';
+
 -- Under locks, taken by the caller. Views, triggers, policies and publications are written down with the names that the
 -- live table has now, and made when these names are the other one's.
 create function encrypt._exchange(migration integer) returns void
     language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
 $$
 declare
-    differences text[];
     again text[];
     strays text[];
     item record;
     statement text;
 begin
-    select array_agg(d) into differences from encrypt._shadow_differences(migration) d;
-    if differences is not null then
-        raise exception using errcode = 'object_not_in_prerequisite_state',
-            message = format('migration %s: the table was altered since the migration was started', migration),
-            detail = 'Not the same on both tables: ' || array_to_string(differences, '; '),
-            hint = format('Make the same change on the other table, or call encrypt.rollback_migration(%s);', migration);
-    end if;
+    perform encrypt._refuse_differences(migration);
     for item in select s.subname from pg_subscription s join pg_subscription_rel r on r.srsubid = s.oid
                 where s.subenabled and r.srrelid in (select p.live from encrypt._migration_pairs(migration) p)
     loop
@@ -377,4 +409,6 @@ revoke all on function encrypt._shadow_differences(integer) from public;
 revoke all on function encrypt._settings_statements(integer) from public;
 revoke all on function encrypt._sorted_acl(aclitem[]) from public;
 revoke all on function encrypt._exchange_names(integer) from public;
+revoke all on function encrypt._rehearse_exchange(integer) from public;
+revoke all on function encrypt._refuse_differences(integer) from public;
 revoke all on function encrypt._exchange(integer) from public;

@@ -24,6 +24,7 @@ begin
             return false;
         end if;
     end if;
+    perform encrypt._rehearse_exchange(migration);
     perform encrypt._lock_migration(migration, deadline);
     perform encrypt._check_sync(migration);
     perform encrypt._exchange(migration);
@@ -68,6 +69,7 @@ begin
         if encrypt._prepare_swap(migration, deadline) then
             return false;
         end if;
+        perform encrypt._rehearse_exchange(migration);
         perform encrypt._lock_migration(migration, deadline);
         perform encrypt._check_sync(migration);
         perform encrypt._exchange(migration);
@@ -120,10 +122,11 @@ $$;
 comment on function encrypt._end_migration(integer, text) is 'writes down that a migration has ended';
 
 -- Returns the number of the next attempt; null when the step is done. The caller commits in between. Compiling its queries of
--- the catalog, which are long and find little, would take seconds under locks.
+-- the catalog, which are long and find little, would take seconds under locks, and planning each of them anew a good part of one.
 create function encrypt._try_step(step text, migration integer, lock_timeout interval, attempt integer, attempts integer)
     returns integer
-    language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set jit = off as
+    language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+    set jit = off set plan_cache_mode = force_generic_plan as
 $$
 declare
     began timestamptz := clock_timestamp();
