@@ -13,8 +13,11 @@ as $$
         case when a.attcompression <> '' and m.cipher_type is null
              then 'compression ' || case a.attcompression when 'p' then 'pglz' when 'l' then 'lz4' end end,
         case when a.attcollation <> t.typcollation then format('collate %s', a.attcollation::regcollation) end,
-        -- From 18 on NOT NULL is a constraint with a name, and made with the others.
-        case when a.attnotnull and current_setting('server_version_num')::integer < 180000 then 'not null' end,
+        -- From 18 on NOT NULL is a constraint with a name, which has to be given at once: an identity column would make one
+        -- of another name, and a column has but one. One that is not valid can't be declared here; _make_checks adds it.
+        case when n.oid is not null
+                 then format('constraint %I not null', n.conname) || case when n.connoinherit then ' no inherit' else '' end
+             when a.attnotnull and current_setting('server_version_num')::integer < 180000 then 'not null' end,
         case when a.attgenerated <> '' then
                  format('generated always as (%s) %s', pg_get_expr(f.adbin, f.adrelid),
                         case a.attgenerated when 's' then 'stored' when 'v' then 'virtual' end)
@@ -27,6 +30,7 @@ as $$
     join pg_class c on c.oid = a.attrelid
     join pg_type t on t.oid = a.atttypid
     left join pg_attrdef f on f.adrelid = a.attrelid and f.adnum = a.attnum
+    left join pg_constraint n on n.conrelid = a.attrelid and n.contype = 'n' and n.conkey = array[a.attnum] and n.convalidated
     left join encrypt.migration_columns m on m.migration_id = migration and m.column_name = a.attname
     where a.attrelid = relation and a.attnum = "column"
 $$;
@@ -153,7 +157,7 @@ end
 $$;
 comment on function encrypt._set_columns(integer, regclass, regclass) is 'statistics targets, storage and options of columns';
 
--- CHECK constraints and, from 18 on, NOT NULL. Names of both belong to the table: the same name can stay.
+-- CHECK constraints and, from 18 on, NOT NULL that is not valid. Names of both belong to the table: the same name can stay.
 create function encrypt._make_checks(migration integer, plain regclass, made regclass) returns void
     language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
 $$
@@ -165,7 +169,7 @@ begin
         select c.conname, c.contype, pg_get_constraintdef(c.oid) as definition,
                encrypt._expression_uses(c.conbin, encrypt._column_numbers(plain, encrypt._migrated(migration))) as decrypts
         from pg_constraint c
-        where c.conrelid = plain and c.contype in ('c', 'n')
+        where c.conrelid = plain and (c.contype = 'c' or c.contype = 'n' and not c.convalidated)
         order by c.contype desc, c.conname
     loop
         if k.decrypts and keep is not true then
@@ -183,7 +187,7 @@ begin
     end loop;
 end
 $$;
-comment on function encrypt._make_checks(integer, regclass, regclass) is 'CHECK and NOT NULL constraints of an encrypted table';
+comment on function encrypt._make_checks(integer, regclass, regclass) is 'CHECK constraints of an encrypted table, and NOT NULL ones that are not valid';
 
 create function encrypt._migrated(migration integer) returns name[]
     language sql stable parallel unsafe set search_path = pg_catalog, pg_temp

@@ -17,7 +17,10 @@ begin
                case when m.column_name is null then format_type(a.atttypid, a.atttypmod)
                     when a.atttypid = m.cipher_type or format_type(a.atttypid, a.atttypmod) = m.plain_type then ''
                     else 'changed' end as type,
-               a.attnotnull, a.attidentity, a.attgenerated,
+               -- From 18 on NOT NULL may wait to be validated. Its name is no difference: the same statement gives each table
+               -- another one.
+               case when a.attnotnull then coalesce(n.convalidated, true) end as filled,
+               a.attidentity, a.attgenerated,
                -- A default of an encrypted column is the same value, sealed.
                case when m.column_name is null then pg_get_expr(d.adbin, d.adrelid) else (d.oid is not null)::text end
                    as preset,
@@ -25,14 +28,15 @@ begin
         from pg_attribute a
         left join migrated m on m.column_name = a.attname
         left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+        left join pg_constraint n on n.conrelid = a.attrelid and n.contype = 'n' and n.conkey = array[a.attnum]
         where a.attnum > 0 and not a.attisdropped
           and (a.attrelid in (select p.live from pairs p) or a.attrelid in (select p.shadow from pairs p))
     )
     select format('column %I of table %s', d.name, d.live)
     from (
         select coalesce(l.attname, s.attname) as name, coalesce(l.live, s.live) as live,
-               (l.type, l.attnotnull, l.attidentity, l.attgenerated, l.preset, l.collation)
-                   is distinct from (s.type, s.attnotnull, s.attidentity, s.attgenerated, s.preset, s.collation) as differs
+               (l.type, l.filled, l.attidentity, l.attgenerated, l.preset, l.collation)
+                   is distinct from (s.type, s.filled, s.attidentity, s.attgenerated, s.preset, s.collation) as differs
         from (select p.live, f.* from pairs p join facts f on f.attrelid = p.live) l
         full join (select p.live, f.* from pairs p join facts f on f.attrelid = p.shadow) s
              on s.live = l.live and s.attname = l.attname
@@ -182,8 +186,8 @@ begin
     from (select k.live, k.shadow from encrypt._key_pairs(migration) k
           union all
           select o.oid, t.oid from pairs p
-          join pg_constraint o on o.conrelid = p.live and o.contype = 'c'
-          join pg_constraint t on t.conrelid = p.shadow and t.contype = 'c' and t.conname = o.conname
+          join pg_constraint o on o.conrelid = p.live and o.contype in ('c', 'n')
+          join pg_constraint t on t.conrelid = p.shadow and t.contype = o.contype and t.conname = o.conname
           union all
           select o.oid, t.oid from encrypt._index_pairs(migration) i
           join pg_constraint o on o.conindid = i.live and o.contype in ('p', 'u', 'x')
