@@ -38,7 +38,10 @@ from encrypt.migration_objects o
 left join pg_class c on c.oid = o.encrypted and o.kind <> 'statistics'
 left join pg_statistic_ext s on s.oid = o.encrypted and o.kind = 'statistics'
 where o.migration_id = (select max(migration_id) from encrypt.migrations) order by 1, 2;
-select conname from pg_constraint where conrelid = '"Sch ""ema; --".select_encrypted'::regclass order by 1;
+select conname from pg_constraint where conrelid = '"Sch ""ema; --".select_encrypted'::regclass and contype <> 'n' order by 1;
+-- From 18 on NOT NULL has a name, which stays.
+select conname from pg_constraint where conrelid = '"Sch ""ema; --"."select"'::regclass and contype = 'n'
+except select conname from pg_constraint where conrelid = '"Sch ""ema; --".select_encrypted'::regclass;
 select polname from pg_policy where polrelid = '"Sch ""ema; --".select_encrypted'::regclass;
 select attname, attacl is not null as granted, col_description(attrelid, attnum) from pg_attribute
 where attrelid = '"Sch ""ema; --".select_encrypted'::regclass and (attacl is not null or col_description(attrelid, attnum) is not null);
