@@ -94,10 +94,7 @@ as $$
       and not exists (select from unnest(i.indkey::int2[]) with ordinality as k (attnum, position)
                       left join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
                       where k.position <= i.indnkeyatts
-                        and (a.attnotnull is not true or a.attname = any (columns)
-                             -- From 18 on NOT NULL may be not valid: rows from before may still have none.
-                             or exists (select from pg_constraint n where n.conrelid = target and n.contype = 'n'
-                                        and n.conkey = array[k.attnum] and not n.convalidated)))
+                        and (a.attnotnull is not true or a.attname = any (columns)))
     order by i.indisprimary desc, i.indnkeyatts, i.indexrelid
     limit 1
 $$;

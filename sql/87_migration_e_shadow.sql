@@ -14,7 +14,7 @@ as $$
              then 'compression ' || case a.attcompression when 'p' then 'pglz' when 'l' then 'lz4' end end,
         case when a.attcollation <> t.typcollation then format('collate %s', a.attcollation::regcollation) end,
         -- From 18 on NOT NULL is a constraint with a name, which has to be given at once: an identity column would make one
-        -- of another name, and a column has but one. One that is not valid can't be declared here; _make_checks adds it.
+        -- of another name, and a column has but one. All are valid: others are refused at the start.
         case when n.oid is not null
                  then format('constraint %I not null', n.conname) || case when n.connoinherit then ' no inherit' else '' end
              when a.attnotnull and current_setting('server_version_num')::integer < 180000 then 'not null' end,
@@ -30,7 +30,7 @@ as $$
     join pg_class c on c.oid = a.attrelid
     join pg_type t on t.oid = a.atttypid
     left join pg_attrdef f on f.adrelid = a.attrelid and f.adnum = a.attnum
-    left join pg_constraint n on n.conrelid = a.attrelid and n.contype = 'n' and n.conkey = array[a.attnum] and n.convalidated
+    left join pg_constraint n on n.conrelid = a.attrelid and n.contype = 'n' and n.conkey = array[a.attnum]
     left join encrypt.migration_columns m on m.migration_id = migration and m.column_name = a.attname
     where a.attrelid = relation and a.attnum = "column"
 $$;
@@ -157,7 +157,7 @@ end
 $$;
 comment on function encrypt._set_columns(integer, regclass, regclass) is 'statistics targets, storage and options of columns';
 
--- CHECK constraints and, from 18 on, NOT NULL that is not valid. Names of both belong to the table: the same name can stay.
+-- Names of CHECK constraints belong to the table: the same name can stay.
 create function encrypt._make_checks(migration integer, plain regclass, made regclass) returns void
     language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
 $$
@@ -166,11 +166,11 @@ declare
     keep constant boolean := (select m.options ->> 'checks' = 'keep' from encrypt.migrations m where m.migration_id = migration);
 begin
     for k in
-        select c.conname, c.contype, pg_get_constraintdef(c.oid) as definition,
+        select c.conname, pg_get_constraintdef(c.oid) as definition,
                encrypt._expression_uses(c.conbin, encrypt._column_numbers(plain, encrypt._migrated(migration))) as decrypts
         from pg_constraint c
-        where c.conrelid = plain and (c.contype = 'c' or c.contype = 'n' and not c.convalidated)
-        order by c.contype desc, c.conname
+        where c.conrelid = plain and c.contype = 'c'
+        order by c.conname
     loop
         if k.decrypts and keep is not true then
             raise notice 'check "%" of % is left out: it would have to decrypt', k.conname, plain;
@@ -187,7 +187,7 @@ begin
     end loop;
 end
 $$;
-comment on function encrypt._make_checks(integer, regclass, regclass) is 'CHECK constraints of an encrypted table, and NOT NULL ones that are not valid';
+comment on function encrypt._make_checks(integer, regclass, regclass) is 'CHECK constraints of an encrypted table';
 
 create function encrypt._migrated(migration integer) returns name[]
     language sql stable parallel unsafe set search_path = pg_catalog, pg_temp
