@@ -103,7 +103,9 @@ SKIP:
 		my $before = memory_of($process);
 		wait_for_rows($node, 2500);
 		my $after = memory_of($process);
-		cmp_ok($after - $before, '<', 1024, "a $place uses no more memory after 2,000 batches ($before kB, $after kB)");
+		# A kilobyte for each batch would be a leak. Less than that comes and goes in steps of some 700 kB, as malloc gets
+		# memory from the system: 1.4 MB in 8,000 batches, half of which went back.
+		cmp_ok($after - $before, '<', 2000, "a $place uses no more memory after 2,000 batches ($before kB, $after kB)");
 		finishes($node, $job, "memory of a $place") if $place eq 'worker';
 		$session->query_safe('select 1');
 		$session->quit;
