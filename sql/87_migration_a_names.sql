@@ -90,16 +90,21 @@ create function encrypt._lock_table(target regclass, mode text, wait interval, a
 $$
 declare
     before constant text := current_setting('lock_timeout');
+    deadlock_before text := current_setting('deadlock_timeout');
     holders text;
 begin
     for attempt in 1 .. attempts loop
         begin
             perform set_config('lock_timeout', greatest(1, (extract(epoch from wait) * 1000)::integer)::text, true);
+            -- The caller has a weaker lock already. Somebody who waits for that one, to truncate the table, and for whom we
+            -- would wait is in a deadlock with us: ours has to be the statement that ends, and not the application's.
+            perform set_config('deadlock_timeout', '10ms', true);
             execute format('lock table %s in %s mode', target, mode);
             perform set_config('lock_timeout', before, true);
+            perform set_config('deadlock_timeout', deadlock_before, true);
             return;
-        exception when lock_not_available then
-            if attempt = attempts then
+        exception when lock_not_available or deadlock_detected then
+            if attempt = attempts or sqlstate = '40P01' then
                 -- Queries are not shown: they may hold values.
                 select string_agg(format('process %s of role %s, in a transaction since %s', b.pid, b.usename,
                                          b.xact_start::timestamptz(0)), E'\n' order by b.pid)
@@ -112,7 +117,7 @@ begin
                         and l.mode <> 'AccessShareLock' and l.mode <> 'RowShareLock') as b;
                 raise exception using
                     errcode = 'lock_not_available',
-                    message = format('table %s could not be locked in %s attempts of %s', target, attempts, wait),
+                    message = format('table %s could not be locked in %s attempts of %s', target, attempt, wait),
                     detail = holders,
                     hint = 'Wait until those transactions have ended, and try again.';
             end if;
