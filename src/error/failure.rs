@@ -9,7 +9,7 @@ pub struct Failure {
     message: String,
     /// Whether a function in PL/pgSQL raised it: what that says is up to whoever wrote the function.
     by_user_code: bool,
-    caught: Option<CaughtError>,
+    caught: Option<Box<CaughtError>>,
 }
 
 impl Failure {
@@ -24,7 +24,7 @@ impl Failure {
             code: report.sql_error_code(),
             message: report.message().to_owned(),
             by_user_code: report.function_name() == Some("exec_stmt_raise"),
-            caught: Some(caught),
+            caught: Some(Box::new(caught)),
         }
     }
 

@@ -18,6 +18,9 @@ pub struct Case {
     pub level: &'static str,
 }
 
+/// Plans by case, and by whether rows are replaced.
+type Prepared = HashMap<(Case, bool), Rc<Vec<Plan>>>;
+
 /// What the triggers of one table run.
 pub struct Statements {
     pub key_name: Vec<u8>,
@@ -26,7 +29,7 @@ pub struct Statements {
     /// Those and all others that are unique.
     pub identity: Vec<usize>,
     rows: Vec<SyncRow>,
-    prepared: RefCell<HashMap<(Case, bool), Rc<Vec<Plan>>>>,
+    prepared: RefCell<Prepared>,
 }
 
 thread_local! {
