@@ -117,9 +117,12 @@ sub take
 	for my $place (@places)
 	{
 		my $before = catalog();
+		my $offset = -s $node->logfile;
 		my ($status) = $node->psql('postgres', "set test.here = 0; set test.kill_at = $place; $statement", timeout => 100);
 		last if $status == 0;
 		$died++;
+		# The session is gone before the postmaster notices, which lets others in until then.
+		$node->wait_for_log(qr/all server processes terminated; reinitializing/, $offset);
 		$node->poll_query_until('postgres', 'select true') or die 'the server does not come back';
 		# Jobs commit in between; DDL is all or nothing.
 		is(catalog(), $before, "$step: killed at $place, all is as before") if $statement !~ /backfill|verify/;
