@@ -113,6 +113,8 @@ create table encrypt.sync_statements (
     identity_columns text[] not null,
     statements       text[] not null,
     replacing        text[] not null,
+    direct           text[] not null,
+    bulk             text[] not null,
     constraint sync_statements_pkey primary key (relation, event, level)
 );
 comment on table encrypt.sync_statements is 'what the triggers of a migrating table run';
@@ -129,6 +131,10 @@ comment on column encrypt.sync_statements.statements is
     'SQL, in the order it is run; the first of an insert or update says whether it reached all rows';
 comment on column encrypt.sync_statements.replacing is
     'SQL that makes the rows of the shadow what the table has now, whatever it was; run if the other did not suffice';
+comment on column encrypt.sync_statements.direct is
+    'as statements, with the rows of the transition tables themselves: for when they are certain to be what the table has';
+comment on column encrypt.sync_statements.bulk is
+    'as direct, for many rows: may fail with a unique violation, which is undone and tried again with statements';
 
 comment on sequence encrypt.migrations_migration_id_seq is 'numbers of migrations';
 

@@ -132,7 +132,7 @@ comment on function encrypt._token_comparison(text, text, regtype, regtype) is
 -- have one key. In a case, `source` gives the keys that were touched, `distinct_source` each of them once, those that rows
 -- had before included. What the cases have in common is looked up once: this runs while cutover holds its locks.
 create function encrypt._sync_texts(m encrypt.migrations, live regclass, shadow regclass, same_key text[])
-    returns table (event text, level text, statements text[], replacing text[])
+    returns table (event text, level text, statements text[], replacing text[], direct text[], bulk text[])
     language plpgsql stable set search_path = pg_catalog, pg_temp as
 $$
 declare
@@ -195,11 +195,22 @@ begin
                 format('delete from %s s using %s n where %s and not exists (select from %s t where %s)', shadow, source, sn,
                        live, tn)]
             end;
+        -- The same with the rows of the transition table in the place of the table's.
+        direct := case
+            when level = 'row' then '{}'
+            when event = 'insert' then array[
+                format('insert into %s (%s) overriding system value select %s from %s t', shadow, columns, "values", source)]
+            when event = 'update' then array[format('update %s s set %s from %s t where %s', shadow, changes, source, st)]
+            else array[format('delete from %s s using %s n where %s', shadow, source, sn)]
+            end;
         replacing := '{}';
         if event = 'delete' then
             if tombstones is not null then
                 statements := statements || format('insert into %s select n.%s from %s n', tombstones,
                                                    replace(key, ', ', ', n.'), source);
+                if level = 'statement' then
+                    direct := direct || statements[2:];
+                end if;
             end if;
         else
             replacing := array[format('delete from %s s using %s n where %s', shadow, distinct_source, sn)]
@@ -220,12 +231,18 @@ begin
                     replace(key, ', ', ', n.'), distinct_source, live, tn);
             end if;
         end if;
+        bulk := direct;
+        if event = 'insert' and level = 'statement' then
+            direct := array[direct[1] || ' on conflict do nothing'];
+        end if;
         return next;
     end loop;
     event := 'truncate';
     level := 'statement';
     statements := array[format('select encrypt._empty_shadow(%L::pg_catalog.regclass)', shadow)];
     replacing := '{}';
+    direct := '{}';
+    bulk := '{}';
     return next;
 end
 $$;
@@ -294,7 +311,8 @@ begin
                       encrypt._key_condition(m.live, m.key_columns, 's', 't'),
                       encrypt._key_condition(m.live, m.key_columns, 's', 'n')];
     return query
-    select p.live, t.event, t.level, migration, m.key_name, m.key_columns::text[], p.identity_columns, t.statements, t.replacing
+    select p.live, t.event, t.level, migration, m.key_name, m.key_columns::text[], p.identity_columns, t.statements, t.replacing,
+           t.direct, t.bulk
     from (select x.live, x.shadow, encrypt._identity_columns(x.live, m.key_columns) as identity_columns
           from encrypt._migration_pairs(migration) x offset 0) p
     cross join lateral encrypt._sync_texts(m, p.live, p.shadow, same_key) t;

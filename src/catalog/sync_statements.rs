@@ -22,6 +22,8 @@ pub struct SyncRow {
     pub identity_columns: Vec<CString>,
     pub statements: Vec<CString>,
     pub replacing: Vec<CString>,
+    pub direct: Vec<CString>,
+    pub bulk: Vec<CString>,
 }
 
 impl SyncRow {
@@ -34,6 +36,8 @@ impl SyncRow {
             identity_columns: row.texts(7),
             statements: row.texts(8),
             replacing: row.texts(9),
+            direct: row.texts(10),
+            bulk: row.texts(11),
         })
     }
 }

@@ -3,9 +3,11 @@
 //! | module | answers |
 //! |---|---|
 //! | [`sync`] | what does a trigger of a migrating table do? |
+//! | [`direct`] | may it take rows as the statement gave them? |
 //! | [`statements`] | which statements is that, and how are they kept from call to call? |
 //!
 //! The statements themselves, planning, backfill and verification are SQL: `sql/87*` and `sql/88*`.
 
+mod direct;
 mod statements;
 pub mod sync;

@@ -18,8 +18,21 @@ pub struct Case {
     pub level: &'static str,
 }
 
-/// Plans by case, and by whether rows are replaced.
-type Prepared = HashMap<(Case, bool), Rc<Vec<Plan>>>;
+/// Where they take rows from, and what they make of those that are there.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Way {
+    /// From the table, by the keys that were touched.
+    Lookup,
+    /// From the table; the shadow's rows with these keys are made anew.
+    Replace,
+    /// From the transition tables.
+    Direct,
+    /// The same for many rows: fails if one is there.
+    Bulk,
+}
+
+/// Plans by case and way.
+type Prepared = HashMap<(Case, Way), Rc<Vec<Plan>>>;
 
 /// What the triggers of one table run.
 pub struct Statements {
@@ -96,15 +109,17 @@ impl Statements {
         })
     }
 
-    fn texts(&self, case: Case, replacing: bool) -> &[CString] {
+    fn texts(&self, case: Case, way: Way) -> &[CString] {
         let row = self
             .rows
             .iter()
             .find(|row| row.event == case.event && row.level == case.level);
-        match (row, replacing) {
+        match (row, way) {
             (None, _) => &[],
-            (Some(row), true) => &row.replacing,
-            (Some(row), false) => &row.statements,
+            (Some(row), Way::Lookup) => &row.statements,
+            (Some(row), Way::Replace) => &row.replacing,
+            (Some(row), Way::Direct) => &row.direct,
+            (Some(row), Way::Bulk) => &row.bulk,
         }
     }
 
@@ -113,14 +128,14 @@ impl Statements {
         &self,
         connection: &Connection<'_>,
         case: Case,
-        replacing: bool,
+        way: Way,
         values: &[Datum],
     ) -> Result<u64, Error> {
-        let kept = self.prepared.borrow().get(&(case, replacing)).cloned();
+        let kept = self.prepared.borrow().get(&(case, way)).cloned();
         // Held by this call, since a trigger within it may drop what is kept.
         let (plans, planned) = match kept.filter(|plans| plans.iter().all(Plan::is_valid)) {
             Some(plans) => (plans, true),
-            None => (self.prepare(connection, case, replacing, values.len())?, false),
+            None => (self.prepare(connection, case, way, values.len())?, false),
         };
         let mut counts = plans.iter().map(|plan| match planned {
             true => connection.execute(plan, values),
@@ -131,7 +146,7 @@ impl Statements {
             count?;
         }
         if !planned {
-            self.prepared.borrow_mut().insert((case, replacing), plans);
+            self.prepared.borrow_mut().insert((case, way), plans);
         }
         Ok(first)
     }
@@ -140,7 +155,7 @@ impl Statements {
         &self,
         connection: &Connection<'_>,
         case: Case,
-        replacing: bool,
+        way: Way,
         parameters: usize,
     ) -> Result<Rc<Vec<Plan>>, Error> {
         let types: Vec<Oid> = self.key[..parameters.min(self.key.len())]
@@ -148,7 +163,7 @@ impl Statements {
             .map(|column| column.type_oid)
             .collect();
         let plans = self
-            .texts(case, replacing)
+            .texts(case, way)
             .iter()
             .map(|text| connection.prepare(text, &types)?.keep())
             .collect::<Result<Vec<_>, Refused>>()?;
@@ -156,9 +171,9 @@ impl Statements {
     }
 
     /// As [`Self::run`], planned for the very rows that the transition tables hold now.
-    pub fn run_once(&self, connection: &Connection<'_>, case: Case, replacing: bool) -> Result<u64, Error> {
+    pub fn run_once(&self, connection: &Connection<'_>, case: Case, way: Way) -> Result<u64, Error> {
         let mut first = None;
-        for text in self.texts(case, replacing) {
+        for text in self.texts(case, way) {
             let plan = connection.prepare(text, &[])?;
             let count = connection.execute(&plan, &[])?;
             first.get_or_insert(count);

@@ -1,12 +1,14 @@
 //! Dual write: what a trigger of a migrating table does.
 //!
 //! **One rule.** Whatever a statement did, afterwards the shadow has for each key that it touched what the table has: the
-//! row, encrypted, or none. Rows are never copied out of the transition tables, only looked up by the keys in them, because
+//! row, encrypted, or none. Rows are looked up by the keys in the transition tables, because
 //! those may hold rows that are history already: a trigger of the application's, a cascading foreign key or a
 //! function that the statement calls can have changed them again, and its own statement fired first. Looked up, a
 //! change may be applied twice, or late, or in another order, and the result is the same. The rows are this
 //! transaction's own (it changed them, or deleted them), so what it sees of them is what there is.
 //!
+//! **The exception** ([`direct`]), which is the usual case: rows are taken from the transition tables as they are where
+//! nothing can have changed them since.
 //! **Ways, the shortest that suffices.**
 //! - Insert: the rows are added. If not all could be, the keys are *replaced*: what the shadow has of them is deleted, and
 //!   what the table has is inserted.
@@ -17,14 +19,16 @@
 //!   Updated one by one they would collide on their way, as they did not in the table, which took them in another order.
 //! - Delete: what the table no longer has is deleted.
 //!
-//! One row goes by its key as a parameter, which needs no more than an index lookup in each table; several go through the
+//! Looked up, one row goes by its key as a parameter, which needs no more than an index lookup in each table; several go through the
 //! transition tables; very many get a plan of their own.
 
-use super::statements::{self, Case, Statements};
+use super::direct;
+use super::statements::{self, Case, Statements, Way};
 use crate::error::Error;
 use crate::keyring::deputy::{Deputy, Scope};
 use crate::pg::identity;
 use crate::pg::plan::{Connection, connected};
+use crate::pg::transaction::in_subtransaction;
 use crate::pg::transition::TransitionTable;
 use crate::pg::trigger::{Event, Trigger};
 use pgrx::pg_sys::Datum;
@@ -42,6 +46,8 @@ struct Work<'a> {
     connection: &'a Connection<'a>,
     event: &'static str,
     rows: u64,
+    /// Whether the rows of the transition tables are what the table has.
+    is_direct: bool,
 }
 
 /// Brings the shadow of the trigger's table up to date with what the trigger fired for.
@@ -52,6 +58,7 @@ pub fn apply(trigger: &Trigger) -> Result<(), Error> {
     if rows == Some(0) {
         return Ok(());
     }
+    let is_direct = direct::nothing_came_between(trigger);
     let statements = statements::of(trigger)?;
     let owner = trigger.owner();
     identity::as_owner_in_trigger(owner, || {
@@ -67,9 +74,10 @@ pub fn apply(trigger: &Trigger) -> Result<(), Error> {
                     Event::Truncate => "truncate",
                 },
                 rows: rows.unwrap_or(0),
+                is_direct,
             };
             match (trigger.event(), old, new) {
-                (Event::Truncate, ..) => work.all(false).map(drop),
+                (Event::Truncate, ..) => work.all(Way::Lookup).map(drop),
                 _ if trigger.is_for_row() => row(&work, trigger),
                 (Event::Insert, _, Some(new)) => inserted(&work, new),
                 (Event::Update, Some(old), Some(new)) => updated(&work, old, new),
@@ -81,42 +89,56 @@ pub fn apply(trigger: &Trigger) -> Result<(), Error> {
 }
 
 fn inserted(work: &Work<'_>, new: TransitionTable) -> Result<(), Error> {
+    if work.direct()? == Some(work.rows) {
+        return Ok(());
+    }
     if new.count() == 1 {
         let mut row = new.rows();
         row.next();
         return work.insert(&work.key(|column| row.datum(column))?);
     }
-    if work.all(false)? < work.rows {
-        work.all(true)?;
+    if work.all(Way::Lookup)? < work.rows {
+        work.all(Way::Replace)?;
     }
     Ok(())
 }
 
 fn updated(work: &Work<'_>, old: TransitionTable, new: TransitionTable) -> Result<(), Error> {
     if old.count() == 1 && new.count() == 1 {
+        let moved = !old.same_in(new, &work.key_columns());
+        if !moved && work.direct()? == Some(1) {
+            return Ok(());
+        }
         let (mut before, mut after) = (old.rows(), new.rows());
         before.next();
         after.next();
-        let moved = !old.same_in(new, &work.key_columns());
         let after = work.key(|column| after.datum(column))?;
         return match moved {
             true => work.move_key(&work.key(|column| before.datum(column))?, &after),
             false => work.update(&after),
         };
     }
-    if !old.same_in(new, &work.statements.identity) || work.all(false)? < work.rows {
-        work.all(true)?;
+    let same = old.same_in(new, &work.statements.identity);
+    if same && work.direct()? == Some(work.rows) {
+        return Ok(());
+    }
+    if !same || work.all(Way::Lookup)? < work.rows {
+        work.all(Way::Replace)?;
     }
     Ok(())
 }
 
 fn deleted(work: &Work<'_>, old: TransitionTable) -> Result<(), Error> {
+    // However many the shadow had: what was not there need not be deleted.
+    if work.direct()?.is_some() {
+        return Ok(());
+    }
     if old.count() == 1 {
         let mut row = old.rows();
         row.next();
         return work.delete(&work.key(|column| row.datum(column))?);
     }
-    work.all(false).map(drop)
+    work.all(Way::Lookup).map(drop)
 }
 
 /// Row triggers fire where statement triggers don't: in the apply workers of logical replication, and wherever
@@ -150,8 +172,8 @@ impl Work<'_> {
     }
 
     fn insert(&self, key: &Key) -> Result<(), Error> {
-        match self.one(false, key)? {
-            0 => self.one(true, key).map(drop),
+        match self.one(Way::Lookup, key)? {
+            0 => self.one(Way::Replace, key).map(drop),
             _ => Ok(()),
         }
     }
@@ -164,30 +186,47 @@ impl Work<'_> {
 
     /// The old key first: what it leaves behind would be in the way of the new one.
     fn move_key(&self, from: &Key, to: &Key) -> Result<(), Error> {
-        self.one(true, from)?;
-        self.one(true, to).map(drop)
+        self.one(Way::Replace, from)?;
+        self.one(Way::Replace, to).map(drop)
     }
 
     fn delete(&self, key: &Key) -> Result<(), Error> {
-        self.one(false, key).map(drop)
+        self.one(Way::Lookup, key).map(drop)
     }
 
-    fn one(&self, replacing: bool, key: &Key) -> Result<u64, Error> {
+    fn one(&self, way: Way, key: &Key) -> Result<u64, Error> {
         let case = Case {
             event: self.event,
             level: "row",
         };
-        self.statements.run(self.connection, case, replacing, key)
+        self.statements.run(self.connection, case, way, key)
     }
 
-    fn all(&self, replacing: bool) -> Result<u64, Error> {
+    /// The rows of the transition tables, if that is right; how many the first statement changed.
+    fn direct(&self) -> Result<Option<u64>, Error> {
+        if !self.is_direct {
+            return Ok(None);
+        }
+        if self.rows < MANY {
+            return self.all(Way::Direct).map(Some);
+        }
+        // Without ON CONFLICT, which looks into every unique index before it inserts, and again when it does. What it
+        // would have passed over is a failure here, for which a subtransaction is worth its price with many rows only.
+        match in_subtransaction(|| self.all(Way::Bulk)) {
+            Ok(count) => Ok(Some(count)),
+            Err(failure) if failure.is_unique_violation() => Ok(None),
+            Err(failure) => failure.raise(),
+        }
+    }
+
+    fn all(&self, way: Way) -> Result<u64, Error> {
         let case = Case {
             event: self.event,
             level: "statement",
         };
         match self.rows < MANY {
-            true => self.statements.run(self.connection, case, replacing, &[]),
-            false => self.statements.run_once(self.connection, case, replacing),
+            true => self.statements.run(self.connection, case, way, &[]),
+            false => self.statements.run_once(self.connection, case, way),
         }
     }
 }

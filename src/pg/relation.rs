@@ -1,4 +1,4 @@
-//! How large a table is, and which file it is in. The caller holds a lock on it.
+//! What is to be known of a table: how large it is, which file it is in. The caller holds a lock on it.
 
 use pgrx::pg_sys::{self, Oid};
 use std::ffi::CStr;
@@ -74,5 +74,33 @@ pub fn size(relation: Oid) -> Size {
             false => 50.0 * blocks as f64,
         };
         Size { blocks, rows, bytes }
+    }
+}
+
+/// The catalog of constraints, whose number pgrx does not have.
+const PG_CONSTRAINT: Oid = Oid::from_u32(2606);
+
+/// Whether a foreign key updates or deletes the rows that refer.
+pub fn foreign_key_acts(constraint: Oid) -> bool {
+    // SAFETY: a catalog lookup; the tuple is read before it is released.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(
+            pg_sys::SysCacheIdentifier::CONSTROID as i32,
+            pg_sys::Datum::from(constraint),
+        );
+        if tuple.is_null() {
+            return true;
+        }
+        let cache = pg_sys::SysCacheIdentifier::CONSTROID as i32;
+        let acts = [c"confupdtype", c"confdeltype"]
+            .map(|column| {
+                let number = pg_sys::get_attnum(PG_CONSTRAINT, column.as_ptr());
+                let mut is_null = false;
+                let action = pg_sys::SysCacheGetAttr(cache, tuple, number, &mut is_null).value() as u8;
+                is_null || !matches!(action, b'a' | b'r')
+            })
+            .contains(&true);
+        pg_sys::ReleaseSysCache(tuple);
+        acts
     }
 }

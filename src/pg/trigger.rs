@@ -60,6 +60,23 @@ impl Trigger {
         unsafe { (*(*(*self.data).tg_relation).rd_rel).relowner }
     }
 
+    /// Whether rows of the table change by none but the statements on it: it is no root of partitions, where another table's
+    /// statements count, and no foreign key of its own updates or deletes them.
+    pub fn changes_by_statements_only(&self) -> bool {
+        // SAFETY: the relation is open and locked for the call. Its list is read at once, because every lookup can take in
+        // an invalidation that replaces it.
+        let keys: Vec<pg_sys::Oid> = unsafe {
+            let relation = (*self.data).tg_relation;
+            if (*(*relation).rd_rel).relkind.cast_unsigned() != pg_sys::RELKIND_RELATION {
+                return false;
+            }
+            nodes::<pg_sys::ForeignKeyCacheInfo>(pg_sys::RelationGetFKeyList(relation))
+                .map(|key| (*key).conoid)
+                .collect()
+        };
+        !keys.into_iter().any(super::relation::foreign_key_acts)
+    }
+
     /// Whether it fires once per row.
     pub fn is_for_row(&self) -> bool {
         // SAFETY: valid for the call.

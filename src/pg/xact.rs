@@ -1,4 +1,4 @@
-//! Other transactions.
+//! Transactions, and where in its own a session is.
 
 use pgrx::pg_sys;
 
@@ -27,4 +27,17 @@ pub fn wait_for_running_transactions() {
 pub fn has_one_snapshot() -> bool {
     // SAFETY: reads a variable of the backend; as the macro IsolationUsesXactSnapshot.
     unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 }
+}
+
+/// The number of the command that is running: every statement that writes, and every one that it runs in turn, takes a
+/// higher one than all before it in the transaction.
+pub fn command() -> u32 {
+    // SAFETY: reads a variable of the backend.
+    unsafe { pg_sys::GetCurrentCommandId(false) }
+}
+
+/// The number that the statement which a trigger fires for began with, or a lower one. `None` without a statement.
+pub fn command_of_statement() -> Option<u32> {
+    // SAFETY: a statement's triggers fire under its own snapshot, which is valid until it ends.
+    unsafe { pg_sys::ActiveSnapshotSet().then(|| (*pg_sys::GetActiveSnapshot()).curcid) }
 }

@@ -29,7 +29,10 @@ def _returning(function: str, arguments: str, result: str, body: str) -> str:
     return f"create or replace function {function}({arguments}) returns {result} language sql as {body!r}"
 
 
-def _dual_write(condition: str, change: str = "s.statements := '{}'; s.replacing := '{}';") -> str:
+_NOTHING = "s.statements := '{}'; s.replacing := '{}'; s.direct := '{}'; s.bulk := '{}';"
+
+
+def _dual_write(condition: str, change: str = _NOTHING) -> str:
     """What triggers run, changed where it is generated: changed where it is kept, the extension itself would notice."""
     return f"""
         alter function encrypt._sync_statements(integer) rename to _whole_sync_statements;
@@ -78,13 +81,17 @@ GUARDS = {
         s.statements := array(select t from unnest(s.statements) t, encrypt.migrations m
                               where m.migration_id = migration and strpos(t, coalesce(m.tombstones::text, '-')) = 0);
         s.replacing := array(select t from unnest(s.replacing) t, encrypt.migrations m
-                             where m.migration_id = migration and strpos(t, coalesce(m.tombstones::text, '-')) = 0);""")),
+                             where m.migration_id = migration and strpos(t, coalesce(m.tombstones::text, '-')) = 0);
+        s.direct := array(select t from unnest(s.direct) t, encrypt.migrations m
+                          where m.migration_id = migration and strpos(t, coalesce(m.tombstones::text, '-')) = 0);
+        s.bulk := array(select t from unnest(s.bulk) t, encrypt.migrations m
+                        where m.migration_id = migration and strpos(t, coalesce(m.tombstones::text, '-')) = 0);""")),
     # A batch that brings back what a row was before.
     "overwriting-batch": Sabotage("migration", SLOW_BATCHES + ";" + _rewritten(
         "encrypt._backfill_statement(integer, regclass, regclass, boolean)",
         "do nothing '", "do update set mark = excluded.mark, n = excluded.n, email = excluded.email '")),
     # Writes after the cutover that the way back would lose.
-    "no-reverse": Sabotage("migration", "update encrypt.sync_statements set statements = '{}' where event = 'update'",
+    "no-reverse": Sabotage("migration", "update encrypt.sync_statements set statements = '{}', direct = '{}', bulk = '{}' where event = 'update'",
                            "cut_over", "cut_over"),
     # Transactions that still use the version that was replaced.
     "no-settling": Sabotage("rotation", _returning("encrypt._is_settled", "job integer", "boolean", "select true")),

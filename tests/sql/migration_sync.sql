@@ -162,6 +162,56 @@ update msync.person set note = 'later' where region = 'us' and id in (2001, 2003
 select msync.differences(), string_agg(id || ' ' || note, ', ' order by id) from msync.shown where id > 2000 and region = 'us';
 drop trigger a_meddle on msync.person;
 
+-- Rows that a function within the statement changes again, before the statement's own trigger fires.
+create function msync.touch(key integer) returns void language sql as $$
+    update msync.person set ssn = 'touched', note = 'touched' where region = 'touch' and id = key $$;
+create function msync.replace(key integer) returns void language sql as $$
+    insert into msync.person (region, id, ssn, badge, note) values ('touch', key, 'back', 4100 + key, 'back') $$;
+create function msync.remove(key integer) returns void language plpgsql as $$
+begin
+    begin
+        delete from msync.person where region = 'touch' and id = key;
+        raise exception 'back' using errcode = 'P0099';
+    exception when sqlstate 'P0099' then null;
+    end;
+    delete from msync.person where region = 'touch' and id = key and key % 2 = 0;
+end $$;
+insert into msync.person (region, id, badge, note) values ('touch', 1, 4001, 'x') returning msync.touch(id);
+select msync.differences();
+insert into msync.person (region, id, badge, note) select 'touch', i, 4000 + i, 'x' from generate_series(2, 9) i returning msync.touch(id);
+update msync.person set ssn = 'own', note = 'own' where region = 'touch' and id = 1 returning msync.touch(id);
+update msync.person set ssn = 'own', note = 'own' where region = 'touch' and id in (2, 3) returning msync.touch(id);
+select msync.differences();
+delete from msync.person where region = 'touch' and id = 4 returning msync.replace(id);
+delete from msync.person where region = 'touch' and id in (5, 6) returning msync.replace(id);
+update msync.person set note = 'own' where region = 'touch' and id in (7, 8, 9) returning msync.remove(id);
+insert into msync.person (region, id, badge, note) select 'touch', i, 4200 + i, 'x' from generate_series(10, 11) i returning msync.remove(id);
+select msync.differences(), count(*) from msync.shown where region = 'touch';
+-- Many rows, which get plans of their own: new ones, one of them in the shadow already, and some that change within.
+insert into msync.person (region, id, email, badge, note) select 'many', i, 'many' || i, 10000 + i, 'x' from generate_series(1, 1500) i;
+insert into msync.person_encrypted (region, id, ssn) overriding system value values ('more', 3, 'stale');
+insert into msync.person (region, id, email, badge, note) select 'more', i, 'more' || i, 20000 + i, 'x' from generate_series(1, 1500) i;
+select msync.differences();
+update msync.person set ssn = id, note = 'y' where region = 'many';
+insert into msync.person (region, id, badge, note) select 'touch', i, 30000 + i, 'x' from generate_series(1000, 2500) i returning msync.touch(id) is null and id < 0 as touched \g /dev/null
+select msync.differences();
+delete from msync.person where region in ('many', 'more', 'touch');
+select msync.differences(), count(*) from msync.shown where region in ('many', 'more', 'touch');
+
+-- A foreign key's action changes rows of the statement again, without a trigger of its own.
+create table msync.tree (id integer primary key, parent integer references msync.tree on update cascade on delete set null, secret text);
+select encrypt.start_migration('msync.tree', '{secret}', 'msync') as tree \gset
+insert into msync.tree values (1, 1, 'a'), (2, 1, 'b'), (3, 2, 'c'), (4, 3, 'd');
+update msync.tree set id = 10, secret = 'e' where id = 1;
+update msync.tree set id = id + 1, secret = 'f' where id in (2, 3);
+update msync.tree set parent = id, secret = 'g' where id = 3;
+delete from msync.tree where id = 3;
+table msync.tree order by id;
+select id, parent, secret::text from msync.tree_encrypted order by id;
+select encrypt._remove_sync(:tree);
+select encrypt._drop_shadow(:tree);
+delete from encrypt.migrations where migration_id = :tree;
+
 -- Where statement triggers don't fire.
 set session_replication_role = replica;
 insert into msync.person (region, id, email, badge, note) values ('rep', 1, 'r1', 8001, 'r'), ('rep', 2, 'r2', 8002, 'r');
