@@ -76,8 +76,10 @@ create function bench.end_time(round integer, side text) returns void
     set cpu_ns = bench._cpu_ns() - t.cpu_ns, seconds = extract(epoch from clock_timestamp() - t.started)
     where t.round = end_time.round and t.side = end_time.side $$;
 -- In many transactions: a backfill waits for those that run.
-create procedure bench.wait_for_job(job integer)
+create procedure bench.wait_for_job()
     language plpgsql as $$
+declare
+    job constant integer := (select max(job_id) from encrypt.jobs);
 begin
     while exists (select from encrypt.jobs where job_id = job and ended_at is null) loop
         perform pg_sleep(0.01);
@@ -121,7 +123,7 @@ cross join lateral (values
     (2, 'checkpoint'),
     (3, format('select bench.begin_time(0, ''workers %s'')', workers)),
     (4, format('select encrypt.start_workers(encrypt.start_backfill(bench.migration()), %s)', workers)),
-    (5, 'call bench.wait_for_job((select max(job_id) from encrypt.jobs))'),
+    (5, 'call bench.wait_for_job()'),
     (6, format('select bench.end_time(0, ''workers %s'')', workers)),
     (7, case workers when 1 then 'call encrypt.rollback_migration(bench.migration())'
                      else 'call encrypt.verify(bench.migration())' end)) as s (n, statement)
