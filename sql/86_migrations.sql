@@ -115,6 +115,7 @@ create table encrypt.sync_statements (
     replacing        text[] not null,
     direct           text[] not null,
     bulk             text[] not null,
+    guarded          boolean not null,
     constraint sync_statements_pkey primary key (relation, event, level)
 );
 comment on table encrypt.sync_statements is 'what the triggers of a migrating table run';
@@ -135,6 +136,8 @@ comment on column encrypt.sync_statements.direct is
     'as statements, with the rows of the transition tables themselves: for when they are certain to be what the table has';
 comment on column encrypt.sync_statements.bulk is
     'as direct, for many rows: may fail with a unique violation, which is undone and tried again with statements';
+comment on column encrypt.sync_statements.guarded is
+    'whether the shadow may hold rows that are gone, which others can collide with: while rows are copied';
 
 comment on sequence encrypt.migrations_migration_id_seq is 'numbers of migrations';
 

@@ -132,7 +132,7 @@ comment on function encrypt._token_comparison(text, text, regtype, regtype) is
 -- have one key. In a case, `source` gives the keys that were touched, `distinct_source` each of them once, those that rows
 -- had before included. What the cases have in common is looked up once: this runs while cutover holds its locks.
 create function encrypt._sync_texts(m encrypt.migrations, live regclass, shadow regclass, same_key text[])
-    returns table (event text, level text, statements text[], replacing text[], direct text[], bulk text[])
+    returns table (event text, level text, statements text[], replacing text[], direct text[], bulk text[], guarded boolean)
     language plpgsql stable set search_path = pg_catalog, pg_temp as
 $$
 declare
@@ -146,7 +146,6 @@ declare
     columns text;
     "values" text;
     changes text;
-    overwrites text;
     stale text[];
     tombstones text;
     source text;
@@ -163,10 +162,8 @@ begin
                             'case when row((s.%1$I)::%2$s::%3$s)::record operator(pg_catalog.*=) row(t.%1$I)::record then s.%1$I else %4$s end',
                             c.name, c.base, c.plain_type, c.value)
                         else c.value end),
-                      ', ' order by c.ordinal) filter (where not c.is_key and not c.is_identity),
-           string_agg(format('%1$I = excluded.%1$I', c.name), ', ' order by c.ordinal)
-               filter (where not c.is_key and not c.is_identity)
-    into columns, "values", changes, overwrites
+                      ', ' order by c.ordinal) filter (where not c.is_key and not c.is_identity)
+    into columns, "values", changes
     from (select x.*, encrypt._sync_value(forward, 't', x.name, x.plain_type, x.cipher_type, x.base) as value
           from encrypt._sync_columns(m.migration_id, live, shadow) x
           where not x.is_generated offset 0) c;
@@ -174,6 +171,7 @@ begin
     if m.phase in ('dual_writing', 'backfilling') then
         tombstones := m.tombstones;
     end if;
+    guarded := tombstones is not null and cardinality(stale) > 0;
 
     for event, level, source, distinct_source in
         select * from (values
@@ -221,15 +219,19 @@ begin
                        'delete from %1$s s using %2$s t join %3$s n on %4$s where %5$s and not (%6$s)'
                        ' and not exists (select from %2$s t where %6$s and %5$s)',
                        shadow, live, distinct_source, tn, u.condition, st)
-                       from unnest(stale) with ordinality as u (condition, n) order by u.n)
-                || format('insert into %s as s (%s) overriding system value select %s from %s t join %s n on %s'
-                          ' on conflict (%s) do update set %s',
-                          shadow, columns, "values", live, distinct_source, tn, key, overwrites);
+                       from unnest(stale) with ordinality as u (condition, n) order by u.n);
             if tombstones is not null then
                 replacing := replacing || format(
                     'insert into %s select n.%s from %s n where not exists (select from %s t where %s)', tombstones,
                     replace(key, ', ', ', n.'), distinct_source, live, tn);
             end if;
+            -- The last one, which returns a row for each that it could not add. Naming an index as the arbiter would make
+            -- every other one raise an error on what a batch of the backfill has not committed yet.
+            replacing := replacing || format(
+                'with given (%1$s) as materialized (select %2$s from %3$s t join %4$s n on %5$s),'
+                ' added as (insert into %6$s (%1$s) overriding system value select * from given on conflict do nothing returning 1)'
+                ' select from given offset (select pg_catalog.count(*) from added)',
+                columns, "values", live, distinct_source, tn, shadow);
         end if;
         bulk := direct;
         if event = 'insert' and level = 'statement' then
@@ -312,7 +314,7 @@ begin
                       encrypt._key_condition(m.live, m.key_columns, 's', 'n')];
     return query
     select p.live, t.event, t.level, migration, m.key_name, m.key_columns::text[], p.identity_columns, t.statements, t.replacing,
-           t.direct, t.bulk
+           t.direct, t.bulk, t.guarded
     from (select x.live, x.shadow, encrypt._identity_columns(x.live, m.key_columns) as identity_columns
           from encrypt._migration_pairs(migration) x offset 0) p
     cross join lateral encrypt._sync_texts(m, p.live, p.shadow, same_key) t;

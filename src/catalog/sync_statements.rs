@@ -24,6 +24,7 @@ pub struct SyncRow {
     pub replacing: Vec<CString>,
     pub direct: Vec<CString>,
     pub bulk: Vec<CString>,
+    pub guarded: bool,
 }
 
 impl SyncRow {
@@ -38,6 +39,7 @@ impl SyncRow {
             replacing: row.texts(9),
             direct: row.texts(10),
             bulk: row.texts(11),
+            guarded: row.bool(12),
         })
     }
 }

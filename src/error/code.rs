@@ -73,6 +73,7 @@ impl Error {
             Self::JobEnded { .. } | Self::JobFailed { .. } | Self::JobPaused { .. } => {
                 ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
             }
+            Self::ShadowCollision => ERRCODE_UNIQUE_VIOLATION,
             Self::NeedsOwnTransactions => ERRCODE_INVALID_TRANSACTION_TERMINATION,
             Self::NoWorkerSlot { .. } => ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
             Self::BadWorkers { .. } => ERRCODE_INVALID_PARAMETER_VALUE,

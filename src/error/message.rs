@@ -59,6 +59,7 @@ impl Error {
             Self::JobEnded { job_id, state } => format!("job {job_id} is {state}"),
             Self::JobFailed { job_id, why } => format!("job {job_id} failed: {why}"),
             Self::JobPaused { job_id } => format!("job {job_id} is paused"),
+            Self::ShadowCollision => "rows of a migrating table are equal in what is unique in its shadow".into(),
             Self::NeedsOwnTransactions => {
                 "a job commits after every batch and can't run inside a transaction block or function".into()
             }

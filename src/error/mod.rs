@@ -293,6 +293,7 @@ pub enum Error {
     JobPaused {
         job_id: i32,
     },
+    ShadowCollision,
     NeedsOwnTransactions,
     NoWorkerSlot {
         started: i32,

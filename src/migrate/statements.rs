@@ -23,7 +23,7 @@ pub struct Case {
 pub enum Way {
     /// From the table, by the keys that were touched.
     Lookup,
-    /// From the table; the shadow's rows with these keys are made anew.
+    /// From the table; the shadow's rows with these keys are made anew. Tells how many could not be.
     Replace,
     /// From the transition tables.
     Direct,
@@ -34,6 +34,18 @@ pub enum Way {
 /// Plans by case and way.
 type Prepared = HashMap<(Case, Way), Rc<Vec<Plan>>>;
 
+impl Way {
+    /// Of what its statements did: the rows of the first, which is the one that writes rows, or of the last, which looks
+    /// for those that are missing.
+    fn told(self, counts: &[u64]) -> u64 {
+        let count = match self {
+            Self::Replace => counts.last(),
+            _ => counts.first(),
+        };
+        count.copied().unwrap_or(0)
+    }
+}
+
 /// What the triggers of one table run.
 pub struct Statements {
     pub key_name: Vec<u8>,
@@ -41,6 +53,8 @@ pub struct Statements {
     pub key: Vec<Column>,
     /// Those and all others that are unique.
     pub identity: Vec<usize>,
+    /// Whether the shadow may hold rows that are gone, which others can collide with.
+    pub guarded: bool,
     rows: Vec<SyncRow>,
     prepared: RefCell<Prepared>,
 }
@@ -87,6 +101,7 @@ impl Statements {
         Ok(Self {
             key_name: first.key_name.clone(),
             key: columns(&first.key_columns).ok_or_else(unknown)?,
+            guarded: first.guarded,
             identity: identity.iter().map(|column| column.number).collect(),
             rows,
             prepared: RefCell::default(),
@@ -137,18 +152,15 @@ impl Statements {
             Some(plans) => (plans, true),
             None => (self.prepare(connection, case, way, values.len())?, false),
         };
-        let mut counts = plans.iter().map(|plan| match planned {
+        let counts = plans.iter().map(|plan| match planned {
             true => connection.execute(plan, values),
             false => connection.execute_by_index(plan, values),
         });
-        let first = counts.next().transpose()?.unwrap_or(0);
-        for count in counts {
-            count?;
-        }
+        let counts = counts.collect::<Result<Vec<u64>, _>>()?;
         if !planned {
             self.prepared.borrow_mut().insert((case, way), plans);
         }
-        Ok(first)
+        Ok(way.told(&counts))
     }
 
     fn prepare(
@@ -172,12 +184,11 @@ impl Statements {
 
     /// As [`Self::run`], planned for the very rows that the transition tables hold now.
     pub fn run_once(&self, connection: &Connection<'_>, case: Case, way: Way) -> Result<u64, Error> {
-        let mut first = None;
+        let mut counts = Vec::new();
         for text in self.texts(case, way) {
             let plan = connection.prepare(text, &[])?;
-            let count = connection.execute(&plan, &[])?;
-            first.get_or_insert(count);
+            counts.push(connection.execute(&plan, &[])?);
         }
-        Ok(first.unwrap_or(0))
+        Ok(way.told(&counts))
     }
 }

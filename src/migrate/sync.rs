@@ -26,16 +26,20 @@ use super::direct;
 use super::statements::{self, Case, Statements, Way};
 use crate::error::Error;
 use crate::keyring::deputy::{Deputy, Scope};
-use crate::pg::identity;
 use crate::pg::plan::{Connection, connected};
 use crate::pg::transaction::in_subtransaction;
 use crate::pg::transition::TransitionTable;
 use crate::pg::trigger::{Event, Trigger};
+use crate::pg::{identity, wait};
 use pgrx::pg_sys::Datum;
 
 /// Statements on as many rows are planned for themselves: that takes less than a thousandth of their time, and the
 /// right plan for them may read whole tables.
 const MANY: u64 = 1000;
+
+/// Each attempt waits for those who are in the way, so a second one is rare. What still collides then does so by a rule that
+/// the table does not have.
+const REPLACE_ATTEMPTS: usize = 100;
 
 /// The key of a row; a key has no NULLs.
 type Key = Vec<Datum>;
@@ -76,13 +80,23 @@ pub fn apply(trigger: &Trigger) -> Result<(), Error> {
                 rows: rows.unwrap_or(0),
                 is_direct,
             };
-            match (trigger.event(), old, new) {
+            let apply = || match (trigger.event(), old, new) {
                 (Event::Truncate, ..) => work.all(Way::Lookup).map(drop),
                 _ if trigger.is_for_row() => row(&work, trigger),
                 (Event::Insert, _, Some(new)) => inserted(&work, new),
                 (Event::Update, Some(old), Some(new)) => updated(&work, old, new),
                 (Event::Delete, Some(old), _) => deleted(&work, old),
                 _ => Err(Error::NotATrigger),
+            };
+            if !statements.guarded || trigger.event() == Event::Delete || trigger.event() == Event::Truncate {
+                return apply();
+            }
+            // A batch of the backfill can have brought back a row that is gone, until it is reconciled. Who takes over what
+            // was unique in it must not hear of that: rows that collide with it are replaced, which removes it.
+            match in_subtransaction(apply) {
+                Ok(()) => Ok(()),
+                Err(failure) if failure.is_unique_violation() => work.replace_touched(trigger),
+                Err(failure) => failure.raise(),
             }
         })?
     })
@@ -98,7 +112,7 @@ fn inserted(work: &Work<'_>, new: TransitionTable) -> Result<(), Error> {
         return work.insert(&work.key(|column| row.datum(column))?);
     }
     if work.all(Way::Lookup)? < work.rows {
-        work.all(Way::Replace)?;
+        work.replace(|| work.all(Way::Replace))?;
     }
     Ok(())
 }
@@ -123,7 +137,7 @@ fn updated(work: &Work<'_>, old: TransitionTable, new: TransitionTable) -> Resul
         return Ok(());
     }
     if !same || work.all(Way::Lookup)? < work.rows {
-        work.all(Way::Replace)?;
+        work.replace(|| work.all(Way::Replace))?;
     }
     Ok(())
 }
@@ -173,7 +187,7 @@ impl Work<'_> {
 
     fn insert(&self, key: &Key) -> Result<(), Error> {
         match self.one(Way::Lookup, key)? {
-            0 => self.one(Way::Replace, key).map(drop),
+            0 => self.replace(|| self.one(Way::Replace, key)),
             _ => Ok(()),
         }
     }
@@ -186,12 +200,40 @@ impl Work<'_> {
 
     /// The old key first: what it leaves behind would be in the way of the new one.
     fn move_key(&self, from: &Key, to: &Key) -> Result<(), Error> {
-        self.one(Way::Replace, from)?;
-        self.one(Way::Replace, to).map(drop)
+        self.replace(|| self.one(Way::Replace, from))?;
+        self.replace(|| self.one(Way::Replace, to))
     }
 
     fn delete(&self, key: &Key) -> Result<(), Error> {
         self.one(Way::Lookup, key).map(drop)
+    }
+
+    /// Replaces until nothing is missing. What was in the way, and is out of date, was not committed when room was made,
+    /// and is by the time that adding has waited for it.
+    fn replace(&self, once: impl Fn() -> Result<u64, Error>) -> Result<(), Error> {
+        for _ in 0..REPLACE_ATTEMPTS {
+            if once()? == 0 {
+                return Ok(());
+            }
+            wait::check_for_interrupts();
+        }
+        Err(Error::ShadowCollision)
+    }
+
+    /// Replaces the rows with the keys that the trigger fired for.
+    fn replace_touched(&self, trigger: &Trigger) -> Result<(), Error> {
+        if !trigger.is_for_row() {
+            return self.replace(|| self.all(Way::Replace));
+        }
+        let row = trigger.old_row();
+        let key = self.key(|column| row.datum(column))?;
+        match trigger.event() {
+            Event::Update => {
+                let after = trigger.new_row();
+                self.move_key(&key, &self.key(|column| after.datum(column))?)
+            }
+            _ => self.replace(|| self.one(Way::Replace, &key)),
+        }
     }
 
     fn one(&self, way: Way, key: &Key) -> Result<u64, Error> {

@@ -139,6 +139,11 @@ impl Row {
         self.datum(column).map_or(0, |datum| datum.value() as i32)
     }
 
+    /// False for NULL.
+    pub fn bool(&self, column: usize) -> bool {
+        self.datum(column).is_some_and(|datum| datum.value() & 0xff != 0)
+    }
+
     /// Invalid for NULL.
     pub fn oid(&self, column: usize) -> pg_sys::Oid {
         self.datum(column).map_or(
