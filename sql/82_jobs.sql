@@ -263,10 +263,9 @@ begin
     update encrypt.jobs j set counts = this.counts where j.job_id = job;
     -- Looked up by name when it runs: the functions are those of the kinds.
     execute format('select encrypt.%I($1)', case this.kind
-            when 'reencrypt' then '_finish_reencryption'
-            when 'reindex' then '_finish_reindexing'
             when 'backfill' then '_finish_backfill'
-            when 'verify' then '_finish_verification' end)
+            when 'verify' then '_finish_verification'
+            else '_finish_rotation' end)
         into finished using job;
     if not finished then
         update encrypt.jobs j set round = j.round + 1, round_began_at = clock_timestamp() where j.job_id = job;

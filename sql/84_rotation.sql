@@ -206,43 +206,6 @@ $$;
 comment on function encrypt.start_reencryption(text, jsonb) is
     'makes a job that re-encrypts every value under earlier versions of a key under its active one: run_job, start_workers';
 
-create function encrypt._finish_reencryption(job integer) returns boolean
-    language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
-$$
-declare
-    this encrypt.jobs;
-    moved bigint;
-    found_some boolean;
-begin
-    select * into this from encrypt.jobs j where j.job_id = job;
-    select coalesce(sum(c.counts[1]), 0) into moved from encrypt.job_chunks c where c.job_id = job;
-    delete from encrypt.job_tasks t where t.job_id = job;
-    -- First the transactions, then the look: what they wrote is found by it.
-    if not encrypt._is_settled(job) then
-        return false;
-    end if;
-    begin
-        found_some := encrypt._add_reencryption_tasks(job, this.subject, look_first => true);
-    exception when object_not_in_prerequisite_state then
-        -- The reason is ours, and names a table only.
-        perform encrypt._fail_job(job, sqlerrm);
-        return false;
-    end;
-    if not found_some then
-        return true;
-    end if;
-    -- Once is chance: a row that an application's update moved. In the eleventh round it is something that
-    -- undoes ours, such as a trigger that is always enabled.
-    if moved = 0 and this.round > 10 then
-        perform encrypt._fail_job(job, format(
-            'values of key "%s" stay under earlier versions although they were re-encrypted', this.subject));
-    end if;
-    return false;
-end
-$$;
-comment on function encrypt._finish_reencryption(integer) is
-    'ends a round of re-encryption; another one follows while there are values under earlier versions';
-
 -- Re-indexing
 
 -- What the statement of one table and the search for old tokens share: registered columns with tokens.
@@ -366,7 +329,9 @@ $$;
 comment on function encrypt.start_reindexing(text, jsonb) is
     'makes a job that makes the tokens of registered columns anew under the active index key: run_job, start_workers';
 
-create function encrypt._finish_reindexing(job integer) returns boolean
+-- The end of a round, of re-encryption and of re-indexing.
+
+create function encrypt._finish_rotation(job integer) returns boolean
     language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
 $$
 declare
@@ -377,11 +342,14 @@ begin
     select * into this from encrypt.jobs j where j.job_id = job;
     select coalesce(sum(c.counts[1]), 0) into moved from encrypt.job_chunks c where c.job_id = job;
     delete from encrypt.job_tasks t where t.job_id = job;
+    -- First the transactions, then the look: what they wrote is found by it.
     if not encrypt._is_settled(job) then
         return false;
     end if;
     begin
-        found_some := encrypt._add_reindexing_tasks(job, this.subject, look_first => true);
+        found_some := case this.kind
+            when 'reencrypt' then encrypt._add_reencryption_tasks(job, this.subject, look_first => true)
+            else encrypt._add_reindexing_tasks(job, this.subject, look_first => true) end;
     exception when object_not_in_prerequisite_state then
         -- The reason is ours, and names a table only.
         perform encrypt._fail_job(job, sqlerrm);
@@ -390,15 +358,19 @@ begin
     if not found_some then
         return true;
     end if;
+    -- Once is chance: a row that an application's update moved. In the eleventh round it is something that
+    -- undoes ours, such as a trigger that is always enabled.
     if moved = 0 and this.round > 10 then
         perform encrypt._fail_job(job, format(
-            'tokens of key "%s" stay those of earlier versions although they were made anew', this.subject));
+            case this.kind
+                when 'reencrypt' then 'values of key "%s" stay under earlier versions although they were re-encrypted'
+                else 'tokens of key "%s" stay those of earlier versions although they were made anew' end, this.subject));
     end if;
     return false;
 end
 $$;
-comment on function encrypt._finish_reindexing(integer) is
-    'ends a round of re-indexing; another one follows while there are tokens of earlier versions';
+comment on function encrypt._finish_rotation(integer) is
+    'ends a round; another one follows while there are values or tokens of earlier versions';
 
 -- why: starting one changes rows of every table that uses the key, whoever owns it; the rest makes what workers run
 revoke all on function
@@ -410,10 +382,9 @@ revoke all on function
     encrypt._holds_values(regclass, text, integer[]),
     encrypt._add_reencryption_tasks(integer, text, boolean),
     encrypt.start_reencryption(text, jsonb),
-    encrypt._finish_reencryption(integer),
     encrypt._token_columns(text),
     encrypt._require_free_tokens(regclass, name),
     encrypt._add_reindexing_tasks(integer, text, boolean),
     encrypt.start_reindexing(text, jsonb),
-    encrypt._finish_reindexing(integer)
+    encrypt._finish_rotation(integer)
 from public;

@@ -251,10 +251,10 @@ where concat(j.last_error, c.last_error) ~* 'secret|a note of';
 -- A round that can't be ended fails the job; resumed, it is ended again, and counted once.
 truncate jobs_test.log;
 select jobs_test.make(jobs_test.log_statement()) as job \gset
-alter function encrypt._finish_reencryption(integer) rename to _finish_later;
+alter function encrypt._finish_rotation(integer) rename to _finish_later;
 call encrypt.run_job(:job);
 call jobs_test.show(:job);
-alter function encrypt._finish_later(integer) rename to _finish_reencryption;
+alter function encrypt._finish_later(integer) rename to _finish_rotation;
 select encrypt.resume_job(:job);
 call encrypt.run_job(:job);
 call jobs_test.show(:job);
