@@ -23,7 +23,10 @@
 --    be deleted after the lock was waited for, by what was known before.
 -- 4. Snapshots of REPEATABLE READ and SERIALIZABLE writers do not matter: triggers look at the newest state (src/pg/plan.rs).
 -- 5. TRUNCATE locks out batches and empties the shadow in the same transaction; a batch with an older snapshot finds nothing.
--- 6. Batches give up a lock after a second, before any writer's deadlock_timeout can make it the victim.
+-- 6. What is unique besides the key: a row that is gone, on its way back by 3, still has it until it is reconciled. Whoever
+--    takes it over meanwhile must not fail: the trigger's statements run in a subtransaction while rows are copied, and what
+--    collides is replaced, which deletes the row that is gone (src/migrate/sync.rs).
+-- 7. Batches give up a lock after a second, before any writer's deadlock_timeout can make it the victim.
 
 -- The migration, locked; the caller must own its table.
 create function encrypt._own_migration(migration integer) returns encrypt.migrations
