@@ -140,7 +140,7 @@ $node->safe_psql('postgres', q{
 	grant select on all tables in schema a_app, zz_app to regress_dumper;
 });
 $node->command_fails_like([ 'pg_dump', '-U', 'regress_dumper', 'postgres' ],
-	qr/permission denied for (table|sequence) \w+/, 'an ordinary role does not dump keys');
+	qr/permission denied for (table|sequence) \w+|failed to get data for sequence/, 'an ordinary role does not dump keys');
 
 # Another server, with another root key and without the roles.
 my $other = new_node('other', extension => 0);
