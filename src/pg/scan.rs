@@ -128,7 +128,13 @@ pub fn rows<T>(
 }
 
 impl Row {
+    /// `None` too for a column that the table does not have: this library can be newer than the extension's objects, before
+    /// ALTER EXTENSION ... UPDATE and after pg_upgrade.
     fn datum(&self, column: usize) -> Option<pg_sys::Datum> {
+        // SAFETY: the descriptor is valid while the row is read.
+        if column > unsafe { (*self.descriptor).natts } as usize {
+            return None;
+        }
         let column = NonZeroUsize::new(column)?;
         // SAFETY: tuple and descriptor are valid while the row is read.
         unsafe { pgrx::htup::heap_getattr_raw(self.tuple, column, self.descriptor) }
