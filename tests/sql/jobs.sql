@@ -1,3 +1,4 @@
+-- default settings only: the plans of catalog lookups are PostgreSQL's, and compiling them takes minutes
 -- Jobs made by hand, with statements that write down which rows they saw: states, options, refusals, failures.
 
 \set VERBOSITY terse

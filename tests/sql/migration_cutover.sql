@@ -1,3 +1,4 @@
+-- default settings only: the plans of catalog lookups are PostgreSQL's, and compiling them takes minutes
 -- Cutover, rollback and finalize: what hangs on a table is the same before and after, on both ways.
 set client_min_messages = error;
 -- Numbers are in messages.

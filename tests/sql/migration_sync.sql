@@ -1,3 +1,4 @@
+-- default settings only: the plans of catalog lookups are PostgreSQL's, and compiling them takes minutes
 -- Dual write: after every kind of statement the shadow, decrypted, is the table. Then backfill and verification.
 set client_min_messages = error;
 \set SHOW_CONTEXT never
