@@ -169,14 +169,15 @@ end
 $$;
 comment on function encrypt._create_job(text, text, jsonb) is 'makes a job without tasks';
 
--- Chunks of 32 MB: small enough to share among workers, large enough to be few.
+-- About 64 chunks, of 1 to 32 MB: workers run out of chunks at about the same time, and a chunk still has several batches.
 create function encrypt._make_chunks(job integer, task integer, blocks bigint, open_ended boolean) returns void
     language sql volatile security definer set search_path = pg_catalog, pg_temp
 begin atomic
     insert into encrypt.job_chunks (job_id, task, chunk, first_block, next_block, end_block)
-    select job, task, n + 1, n * 4096, n * 4096,
-           case when (n + 1) * 4096 < blocks then (n + 1) * 4096 when not open_ended then blocks end
-    from generate_series(0, greatest((blocks - 1) / 4096, 0)) as n;
+    select job, task, n + 1, n * size, n * size,
+           case when (n + 1) * size < blocks then (n + 1) * size when not open_ended then blocks end
+    from (select least(greatest(blocks / 64, 128), 4096)) as s (size),
+         generate_series(0, greatest((blocks - 1) / size, 0)) as n;
 end;
 comment on function encrypt._make_chunks(integer, integer, bigint, boolean) is 'divides the blocks of a table';
 
