@@ -105,18 +105,23 @@ $$
 $$;
 comment on function encrypt._key_tree(oid) is 'a foreign key and its copies on partitions';
 
--- Idempotent: switches those that are not as they should be.
+-- Idempotent: switches those that are not as they should be. A key counts where both of its tables are in use: with two
+-- migrations of tables that refer to each other, a key of the table that one of them keeps in step may refer to the live
+-- table of the other.
 create function encrypt._switch_keys(migration integer) returns void
     language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
 $$
 declare
+    shadows oid[] := array(select p.shadow::oid from encrypt.migrations m
+                           cross join lateral encrypt._migration_pairs(m.migration_id) p where m.ended_at is null);
     item record;
 begin
     for item in
         select t.tgrelid::regclass as relation, t.tgname, w.state
-        from (select p.live as key, 'enable' as state from encrypt._key_pairs(migration) p
-              union all
-              select p.shadow, 'disable' from encrypt._key_pairs(migration) p where p.shadow is not null) as w
+        from (select o.oid as key,
+                     case when o.conrelid = any (shadows) or o.confrelid = any (shadows) then 'disable' else 'enable' end as state
+              from encrypt._key_pairs(migration) p
+              join pg_constraint o on o.oid in (p.live, p.shadow)) as w
         cross join encrypt._key_tree(w.key) as tree (key)
         join pg_trigger t on t.tgconstraint = tree.key and t.tgisinternal
         where (t.tgenabled = 'D') <> (w.state = 'disable')
@@ -127,7 +132,7 @@ begin
 end
 $$;
 comment on function encrypt._switch_keys(integer) is
-    'enables the triggers of the live tables'' foreign keys and disables those of the shadow''s';
+    'enables the triggers of foreign keys between tables in use and disables those of and to shadows';
 
 -- One step of what can be done before the tables are locked for exchange. False: nothing is left to do.
 create function encrypt._prepare_swap(migration integer, deadline timestamptz) returns boolean
