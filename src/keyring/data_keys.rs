@@ -5,8 +5,8 @@ use crate::catalog::keys::KeyRow;
 use crate::error::{self, Error};
 use crate::pg::secret::SecretBox;
 use crate::pg::wait::LatchPatience;
+use foldhash::HashMap;
 use pg_encrypt_core::key::{DataKey, KeyId};
-use std::collections::HashMap;
 use std::time::Instant;
 
 #[derive(Default)]

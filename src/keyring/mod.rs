@@ -30,9 +30,9 @@ pub use resolve::{active_index_key, name_of};
 use crate::error::Error;
 use crate::guc;
 use crate::pg::{inval, secret::SecretBox};
+use foldhash::HashMap;
 use pgrx::pg_sys::Oid;
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::time::Instant;
 
 /// More subkeys than this (one per key and context) and all are forgotten: tenants may be many, memory is locked.

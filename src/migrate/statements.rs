@@ -5,9 +5,9 @@ use crate::error::Error;
 use crate::pg::inval;
 use crate::pg::plan::{Connection, Plan, Refused};
 use crate::pg::trigger::{Column, Trigger};
+use foldhash::HashMap;
 use pgrx::pg_sys::{Datum, Oid};
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::ffi::CString;
 use std::rc::Rc;
 

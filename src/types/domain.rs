@@ -6,12 +6,12 @@ use crate::keyring::Now;
 use crate::pg::modifier::Fitting;
 use crate::pg::{proc, typeio};
 use crate::plaintext::Codec;
+use foldhash::HashMap;
 use pg_encrypt_core::key::KeyId;
 use pg_encrypt_core::normalize::Normalizer;
 use pg_encrypt_core::typed::TypeRef;
 use pgrx::pg_sys::{self, Datum, Oid};
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::io::Write;
 
 /// What all values of one encrypted type have in common. Plain bytes, so that call sites can remember it.

@@ -6,7 +6,9 @@ use crate::error::Error;
 use crate::guc::{self, Reveal};
 use crate::keyring::{self, Now};
 use crate::pg::server;
+use foldhash::HashMap;
 use pgrx::pg_sys::Oid;
+use std::cell::RefCell;
 
 /// What a call site remembers: the answer for one domain, role and setting.
 #[derive(Default)]
@@ -21,7 +23,7 @@ pub struct Revealing {
 pub fn is_revealed(site: &mut Revealing, now: Now, domain: &Domain) -> Result<bool, Error> {
     let asked = (domain.type_oid, now, guc::reveal());
     if site.asked != Some(asked) {
-        let revealed = ask(domain, now.role(), asked.2)?;
+        let revealed = ask(domain, now, asked.2)?;
         *site = Revealing {
             asked: Some(asked),
             revealed,
@@ -30,15 +32,50 @@ pub fn is_revealed(site: &mut Revealing, now: Now, domain: &Domain) -> Result<bo
     Ok(site.revealed)
 }
 
-fn ask(domain: &Domain, role: Oid, reveal: Reveal) -> Result<bool, Error> {
+/// Answers of this generation by type, role and whether it asks for itself: a lookup of one row asks each time it is executed.
+#[derive(Default)]
+struct Known {
+    generation: u64,
+    answers: HashMap<(Oid, Oid, bool), bool>,
+}
+
+thread_local! {
+    static KNOWN: RefCell<Known> = RefCell::default();
+}
+
+fn ask(domain: &Domain, now: Now, reveal: Reveal) -> Result<bool, Error> {
     match reveal {
         Reveal::Off => Ok(false),
-        Reveal::On => keyring::has_privilege(role, domain.key_name(), Privilege::Decrypt),
+        Reveal::On => may_decrypt(domain, now, false),
         // Copies of the database stay encrypted: logical replication and dumps, whoever makes them, and whatever a
         // superuser does who was never meant to read the data.
         Reveal::Auto if server::is_walsender() || is_dump() => Ok(false),
-        Reveal::Auto => keyring::has_own_privilege(role, domain.key_name(), Privilege::Decrypt),
+        Reveal::Auto => may_decrypt(domain, now, true),
     }
+}
+
+/// Whether the role may decrypt; `own`: by more than being a superuser.
+fn may_decrypt(domain: &Domain, now: Now, own: bool) -> Result<bool, Error> {
+    let question = (domain.type_oid, now.role(), own);
+    let known = KNOWN.with_borrow_mut(|known| {
+        if known.generation != now.generation() {
+            *known = Known {
+                generation: now.generation(),
+                ..Known::default()
+            };
+        }
+        known.answers.get(&question).copied()
+    });
+    if let Some(answer) = known {
+        return Ok(answer);
+    }
+    let ask = match own {
+        true => keyring::has_own_privilege,
+        false => keyring::has_privilege,
+    };
+    let answer = ask(now.role(), domain.key_name(), Privilege::Decrypt)?;
+    KNOWN.with_borrow_mut(|known| known.answers.insert(question, answer));
+    Ok(answer)
 }
 
 /// pg_dump and pg_dumpall call themselves so unless told otherwise; a superuser without a grant is covered either way.
