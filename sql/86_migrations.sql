@@ -133,7 +133,7 @@ comment on column encrypt.sync_statements.statements is
 comment on column encrypt.sync_statements.replacing is
     'SQL that makes the rows of the shadow what the table has now, whatever it was; run if the other did not suffice';
 comment on column encrypt.sync_statements.direct is
-    'as statements, with the rows of the transition tables themselves: for when they are certain to be what the table has';
+    'as statements, with the rows that a trigger was given: for when they are certain to be what the table has';
 comment on column encrypt.sync_statements.bulk is
     'as direct, for many rows: may fail with a unique violation, which is undone and tried again with statements';
 comment on column encrypt.sync_statements.guarded is

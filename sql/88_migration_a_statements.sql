@@ -130,7 +130,8 @@ comment on function encrypt._token_comparison(text, text, regtype, regtype) is
 
 -- All that is run for one pair of tables, for every case; `same_key` are the conditions that rows t and n, s and t, s and n
 -- have one key. In a case, `source` gives the keys that were touched, `distinct_source` each of them once, those that rows
--- had before included. What the cases have in common is looked up once: this runs while cutover holds its locks.
+-- had before included, and `given` the rows as they are. What the cases have in common is looked up once: this runs while
+-- cutover holds its locks.
 create function encrypt._sync_texts(m encrypt.migrations, live regclass, shadow regclass, same_key text[])
     returns table (event text, level text, statements text[], replacing text[], direct text[], bulk text[], guarded boolean)
     language plpgsql stable set search_path = pg_catalog, pg_temp as
@@ -143,6 +144,7 @@ declare
     sn constant text := same_key[3];
     key text;
     row_source text;
+    row_given text;
     columns text;
     "values" text;
     changes text;
@@ -150,38 +152,40 @@ declare
     tombstones text;
     source text;
     distinct_source text;
+    given text;
 begin
     select string_agg(quote_ident(c.name), ', ' order by c.n),
            '(select ' || string_agg(format('$%s as %I', c.n, c.name), ', ' order by c.n) || ')'
     into key, row_source
     from unnest(m.key_columns) with ordinality as c (name, n);
-    select string_agg(quote_ident(c.name), ', ' order by c.ordinal),
-           string_agg(c.value, ', ' order by c.ordinal),
+    select string_agg(quote_ident(c.name), ', ' order by c.ordinal) filter (where not c.is_generated),
+           string_agg(c.value, ', ' order by c.ordinal) filter (where not c.is_generated),
            string_agg(format('%I = %s', c.name,
                         case when c.is_encrypted and forward then format(
                             'case when row((s.%1$I)::%2$s::%3$s)::record operator(pg_catalog.*=) row(t.%1$I)::record then s.%1$I else %4$s end',
                             c.name, c.base, c.plain_type, c.value)
                         else c.value end),
-                      ', ' order by c.ordinal) filter (where not c.is_key and not c.is_identity)
-    into columns, "values", changes
+                      ', ' order by c.ordinal) filter (where not c.is_key and not c.is_identity and not c.is_generated),
+           -- Numbered as the table's columns are, whichever of them are in use.
+           '(select ' || string_agg(format('$%s as %I', c.ordinal, c.name), ', ' order by c.ordinal) || ')'
+    into columns, "values", changes, row_given
     from (select x.*, encrypt._sync_value(forward, 't', x.name, x.plain_type, x.cipher_type, x.base) as value
-          from encrypt._sync_columns(m.migration_id, live, shadow) x
-          where not x.is_generated offset 0) c;
+          from encrypt._sync_columns(m.migration_id, live, shadow) x offset 0) c;
     stale := encrypt._stale_conditions(m, live, shadow, forward);
     if m.phase in ('dual_writing', 'backfilling') then
         tombstones := m.tombstones;
     end if;
     guarded := tombstones is not null and cardinality(stale) > 0;
 
-    for event, level, source, distinct_source in
+    for event, level, source, distinct_source, given in
         select * from (values
-            ('insert', 'statement', 'encrypt_new', format('(select distinct %s from encrypt_new)', key)),
+            ('insert', 'statement', 'encrypt_new', format('(select distinct %s from encrypt_new)', key), 'encrypt_new'),
             ('update', 'statement', 'encrypt_new',
-                format('(select %1$s from encrypt_old union select %1$s from encrypt_new)', key)),
-            ('delete', 'statement', 'encrypt_old', format('(select distinct %s from encrypt_old)', key)),
-            ('insert', 'row', row_source, row_source),
-            ('update', 'row', row_source, row_source),
-            ('delete', 'row', row_source, row_source)) c
+                format('(select %1$s from encrypt_old union select %1$s from encrypt_new)', key), 'encrypt_new'),
+            ('delete', 'statement', 'encrypt_old', format('(select distinct %s from encrypt_old)', key), 'encrypt_old'),
+            ('insert', 'row', row_source, row_source, row_given),
+            ('update', 'row', row_source, row_source, row_given),
+            ('delete', 'row', row_source, row_source, row_given)) c
     loop
         statements := case event
             when 'insert' then array[
@@ -193,22 +197,20 @@ begin
                 format('delete from %s s using %s n where %s and not exists (select from %s t where %s)', shadow, source, sn,
                        live, tn)]
             end;
-        -- The same with the rows of the transition table in the place of the table's.
-        direct := case
-            when level = 'row' then '{}'
-            when event = 'insert' then array[
-                format('insert into %s (%s) overriding system value select %s from %s t', shadow, columns, "values", source)]
-            when event = 'update' then array[format('update %s s set %s from %s t where %s', shadow, changes, source, st)]
-            else array[format('delete from %s s using %s n where %s', shadow, source, sn)]
+        -- The same with the rows that the trigger was given in the place of the table's.
+        direct := case event
+            when 'insert' then array[
+                format('insert into %s (%s) overriding system value select %s from %s t', shadow, columns, "values", given)]
+            when 'update' then array[format('update %s s set %s from %s t where %s', shadow, changes, given, st)]
+            else array[format('delete from %s s using %s n where %s', shadow, given, sn)]
             end;
         replacing := '{}';
         if event = 'delete' then
             if tombstones is not null then
                 statements := statements || format('insert into %s select n.%s from %s n', tombstones,
                                                    replace(key, ', ', ', n.'), source);
-                if level = 'statement' then
-                    direct := direct || statements[2:];
-                end if;
+                direct := direct || format('insert into %s select n.%s from %s n', tombstones,
+                                           replace(key, ', ', ', n.'), given);
             end if;
         else
             replacing := array[format('delete from %s s using %s n where %s', shadow, distinct_source, sn)]
@@ -233,8 +235,8 @@ begin
                 ' select from given offset (select pg_catalog.count(*) from added)',
                 columns, "values", live, distinct_source, tn, shadow);
         end if;
-        bulk := direct;
-        if event = 'insert' and level = 'statement' then
+        bulk := case level when 'statement' then direct else '{}' end;
+        if event = 'insert' then
             direct := array[direct[1] || ' on conflict do nothing'];
         end if;
         return next;

@@ -3,10 +3,10 @@
 use crate::catalog::sync_statements::{self, SyncRow};
 use crate::error::Error;
 use crate::pg::inval;
-use crate::pg::plan::{Connection, Plan, Refused};
+use crate::pg::plan::{Connection, Parameter, Plan, Refused};
 use crate::pg::trigger::{Column, Trigger};
 use foldhash::HashMap;
-use pgrx::pg_sys::{Datum, Oid};
+use pgrx::pg_sys::{self, Oid};
 use std::cell::RefCell;
 use std::ffi::CString;
 use std::rc::Rc;
@@ -25,7 +25,7 @@ pub enum Way {
     Lookup,
     /// From the table; the shadow's rows with these keys are made anew. Tells how many could not be.
     Replace,
-    /// From the transition tables.
+    /// From the transition tables; one row, from parameters that have the numbers of its columns.
     Direct,
     /// The same for many rows: fails if one is there.
     Bulk,
@@ -51,10 +51,14 @@ pub struct Statements {
     pub key_name: Vec<u8>,
     /// The columns that identify a row.
     pub key: Vec<Column>,
+    /// Their numbers.
+    pub key_numbers: Vec<usize>,
     /// Those and all others that are unique.
     pub identity: Vec<usize>,
     /// Whether the shadow may hold rows that are gone, which others can collide with.
     pub guarded: bool,
+    /// The types of all columns by their numbers.
+    columns: Vec<Option<Oid>>,
     rows: Vec<SyncRow>,
     prepared: RefCell<Prepared>,
 }
@@ -75,6 +79,8 @@ pub fn of(trigger: &Trigger) -> Result<Rc<Statements>, Error> {
     let known = KNOWN.with_borrow(|known| known.get(&relation).cloned());
     if let Some((read_in, statements)) = &known
         && *read_in == generation
+        // Plans that take a row's values as parameters don't mention the table, so nothing else tells them of a new type.
+        && statements.columns.iter().copied().eq(trigger.column_types())
     {
         return Ok(Rc::clone(statements));
     }
@@ -97,10 +103,13 @@ impl Statements {
         let columns = |names: &[CString]| -> Option<Vec<Column>> {
             names.iter().map(|name| trigger.column(name)).collect()
         };
+        let key = columns(&first.key_columns).ok_or_else(unknown)?;
         let identity = columns(&first.identity_columns).ok_or_else(unknown)?;
         Ok(Self {
             key_name: first.key_name.clone(),
-            key: columns(&first.key_columns).ok_or_else(unknown)?,
+            key_numbers: key.iter().map(|column| column.number).collect(),
+            key,
+            columns: trigger.column_types().collect(),
             guarded: first.guarded,
             identity: identity.iter().map(|column| column.number).collect(),
             rows,
@@ -108,20 +117,26 @@ impl Statements {
         })
     }
 
-    /// Whether the columns are still where they were.
+    /// Whether the columns are still where they were, and what they were.
     fn fits(&self, trigger: &Trigger) -> bool {
-        self.rows.first().is_some_and(|row| {
-            let now = |name: &CString| trigger.column(name);
-            row.key_columns
-                .iter()
-                .map(now)
-                .eq(self.key.iter().copied().map(Some))
-                && row
-                    .identity_columns
+        self.columns.iter().copied().eq(trigger.column_types())
+            && self.rows.first().is_some_and(|row| {
+                let now = |name: &CString| trigger.column(name);
+                row.key_columns
                     .iter()
-                    .map(|name| now(name).map(|column| column.number))
-                    .eq(self.identity.iter().copied().map(Some))
-        })
+                    .map(now)
+                    .eq(self.key.iter().copied().map(Some))
+                    && row
+                        .identity_columns
+                        .iter()
+                        .map(|name| now(name).map(|column| column.number))
+                        .eq(self.identity.iter().copied().map(Some))
+            })
+    }
+
+    /// How many numbers columns have.
+    pub fn width(&self) -> usize {
+        self.columns.len()
     }
 
     fn texts(&self, case: Case, way: Way) -> &[CString] {
@@ -144,13 +159,13 @@ impl Statements {
         connection: &Connection<'_>,
         case: Case,
         way: Way,
-        values: &[Datum],
+        values: &[Parameter],
     ) -> Result<u64, Error> {
         let kept = self.prepared.borrow().get(&(case, way)).cloned();
         // Held by this call, since a trigger within it may drop what is kept.
         let (plans, planned) = match kept.filter(|plans| plans.iter().all(Plan::is_valid)) {
             Some(plans) => (plans, true),
-            None => (self.prepare(connection, case, way, values.len())?, false),
+            None => (self.prepare(connection, case, way)?, false),
         };
         let counts = plans.iter().map(|plan| match planned {
             true => connection.execute(plan, values),
@@ -163,17 +178,16 @@ impl Statements {
         Ok(way.told(&counts))
     }
 
-    fn prepare(
-        &self,
-        connection: &Connection<'_>,
-        case: Case,
-        way: Way,
-        parameters: usize,
-    ) -> Result<Rc<Vec<Plan>>, Error> {
-        let types: Vec<Oid> = self.key[..parameters.min(self.key.len())]
-            .iter()
-            .map(|column| column.type_oid)
-            .collect();
+    fn prepare(&self, connection: &Connection<'_>, case: Case, way: Way) -> Result<Rc<Vec<Plan>>, Error> {
+        let types: Vec<Oid> = match (case.level, way) {
+            ("row", Way::Direct) => {
+                // No statement mentions a column that was dropped.
+                let types = self.columns.iter();
+                types.map(|column| column.unwrap_or(pg_sys::BOOLOID)).collect()
+            }
+            ("row", _) => self.key.iter().map(|column| column.type_oid).collect(),
+            _ => vec![],
+        };
         let plans = self
             .texts(case, way)
             .iter()

@@ -9,6 +9,7 @@
 //!
 //! **The exception** ([`direct`]), which is the usual case: rows are taken from the transition tables as they are where
 //! nothing can have changed them since.
+//!
 //! **Ways, the shortest that suffices.**
 //! - Insert: the rows are added. If not all could be, the keys are *replaced*: what the shadow has of them is deleted, and
 //!   what the table has is inserted.
@@ -19,19 +20,18 @@
 //!   Updated one by one they would collide on their way, as they did not in the table, which took them in another order.
 //! - Delete: what the table no longer has is deleted.
 //!
-//! Looked up, one row goes by its key as a parameter, which needs no more than an index lookup in each table; several go through the
-//! transition tables; very many get a plan of their own.
+//! One row goes by parameters: its key, which needs no more than an index lookup in each table, or directly all its values.
+//! Several go through the transition tables; very many get a plan of their own.
 
 use super::direct;
 use super::statements::{self, Case, Statements, Way};
 use crate::error::Error;
 use crate::keyring::deputy::{Deputy, Scope};
-use crate::pg::plan::{Connection, connected};
+use crate::pg::plan::{Connection, Parameter, connected};
 use crate::pg::transaction::in_subtransaction;
-use crate::pg::transition::TransitionTable;
+use crate::pg::transition::{TransitionRows, TransitionTable};
 use crate::pg::trigger::{Event, Trigger};
 use crate::pg::{identity, wait};
-use pgrx::pg_sys::Datum;
 
 /// Statements on as many rows are planned for themselves: that takes less than a thousandth of their time, and the
 /// right plan for them may read whole tables.
@@ -41,8 +41,8 @@ const MANY: u64 = 1000;
 /// the table does not have.
 const REPLACE_ATTEMPTS: usize = 100;
 
-/// The key of a row; a key has no NULLs.
-type Key = Vec<Datum>;
+/// The key of a row, without NULLs.
+type Key = Vec<Parameter>;
 
 /// What is run: for one row by its key, or for all rows of the transition tables.
 struct Work<'a> {
@@ -103,13 +103,14 @@ pub fn apply(trigger: &Trigger) -> Result<(), Error> {
 }
 
 fn inserted(work: &Work<'_>, new: TransitionTable) -> Result<(), Error> {
+    if let Some(row) = one(new) {
+        return match work.direct_one(&row)? {
+            Some(1) => Ok(()),
+            _ => work.insert(&work.key(|column| row.datum(column))?),
+        };
+    }
     if work.direct()? == Some(work.rows) {
         return Ok(());
-    }
-    if new.count() == 1 {
-        let mut row = new.rows();
-        row.next();
-        return work.insert(&work.key(|column| row.datum(column))?);
     }
     if work.all(Way::Lookup)? < work.rows {
         work.replace(|| work.all(Way::Replace))?;
@@ -118,18 +119,15 @@ fn inserted(work: &Work<'_>, new: TransitionTable) -> Result<(), Error> {
 }
 
 fn updated(work: &Work<'_>, old: TransitionTable, new: TransitionTable) -> Result<(), Error> {
-    if old.count() == 1 && new.count() == 1 {
-        let moved = !old.same_in(new, &work.key_columns());
-        if !moved && work.direct()? == Some(1) {
+    if let (Some(before), Some(after)) = (one(old), one(new)) {
+        let moved = !before.same_in(&after, &work.statements.key_numbers);
+        if !moved && work.direct_one(&after)? == Some(1) {
             return Ok(());
         }
-        let (mut before, mut after) = (old.rows(), new.rows());
-        before.next();
-        after.next();
-        let after = work.key(|column| after.datum(column))?;
+        let key = work.key(|column| after.datum(column))?;
         return match moved {
-            true => work.move_key(&work.key(|column| before.datum(column))?, &after),
-            false => work.update(&after),
+            true => work.move_key(&work.key(|column| before.datum(column))?, &key),
+            false => work.update(&key),
         };
     }
     let same = old.same_in(new, &work.statements.identity);
@@ -144,15 +142,21 @@ fn updated(work: &Work<'_>, old: TransitionTable, new: TransitionTable) -> Resul
 
 fn deleted(work: &Work<'_>, old: TransitionTable) -> Result<(), Error> {
     // However many the shadow had: what was not there need not be deleted.
-    if work.direct()?.is_some() {
-        return Ok(());
+    if let Some(row) = one(old) {
+        return match work.direct_one(&row)? {
+            Some(_) => Ok(()),
+            None => work.delete(&work.key(|column| row.datum(column))?),
+        };
     }
-    if old.count() == 1 {
-        let mut row = old.rows();
-        row.next();
-        return work.delete(&work.key(|column| row.datum(column))?);
+    match work.direct()? {
+        Some(_) => Ok(()),
+        None => work.all(Way::Lookup).map(drop),
     }
-    work.all(Way::Lookup).map(drop)
+}
+
+/// The only row of a table that has one.
+fn one(table: TransitionTable) -> Option<TransitionRows> {
+    (table.count() == 1).then(|| table.first()).flatten()
 }
 
 /// Row triggers fire where statement triggers don't: in the apply workers of logical replication, and wherever
@@ -165,7 +169,11 @@ fn row(work: &Work<'_>, trigger: &Trigger) -> Result<(), Error> {
         Event::Delete => work.delete(&key),
         _ => {
             let after = trigger.new_row();
-            let same = work.key_columns().iter().all(|column| row.same(&after, *column));
+            let same = work
+                .statements
+                .key_numbers
+                .iter()
+                .all(|column| row.same(&after, *column));
             let after = work.key(|column| after.datum(column))?;
             match same {
                 true => work.update(&after),
@@ -176,13 +184,17 @@ fn row(work: &Work<'_>, trigger: &Trigger) -> Result<(), Error> {
 }
 
 impl Work<'_> {
-    fn key_columns(&self) -> Vec<usize> {
-        self.statements.key.iter().map(|column| column.number).collect()
-    }
-
-    fn key(&self, value: impl Fn(usize) -> Option<Datum>) -> Result<Key, Error> {
-        let values = self.statements.key.iter().map(|column| value(column.number));
-        values.collect::<Option<Key>>().ok_or(Error::NullKey)
+    fn key(&self, value: impl Fn(usize) -> Parameter) -> Result<Key, Error> {
+        let values: Key = self
+            .statements
+            .key_numbers
+            .iter()
+            .map(|column| value(*column))
+            .collect();
+        match values.iter().all(Option::is_some) {
+            true => Ok(values),
+            false => Err(Error::NullKey),
+        }
     }
 
     fn insert(&self, key: &Key) -> Result<(), Error> {
@@ -236,12 +248,23 @@ impl Work<'_> {
         }
     }
 
-    fn one(&self, way: Way, key: &Key) -> Result<u64, Error> {
+    fn one(&self, way: Way, values: &[Parameter]) -> Result<u64, Error> {
         let case = Case {
             event: self.event,
             level: "row",
         };
-        self.statements.run(self.connection, case, way, key)
+        self.statements.run(self.connection, case, way, values)
+    }
+
+    /// One row of a transition table, if that is right; how many rows the first statement changed.
+    fn direct_one(&self, row: &TransitionRows) -> Result<Option<u64>, Error> {
+        if !self.is_direct {
+            return Ok(None);
+        }
+        let values: Vec<Parameter> = (1..=self.statements.width())
+            .map(|column| row.datum(column))
+            .collect();
+        self.one(Way::Direct, &values).map(Some)
     }
 
     /// The rows of the transition tables, if that is right; how many the first statement changed.
@@ -266,6 +289,7 @@ impl Work<'_> {
             event: self.event,
             level: "statement",
         };
+        self.connection.make_tables_known()?;
         match self.rows < MANY {
             true => self.statements.run(self.connection, case, way, &[]),
             false => self.statements.run_once(self.connection, case, way),

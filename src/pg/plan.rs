@@ -3,11 +3,17 @@
 use super::trigger::Trigger;
 use super::{settings, xact};
 use pgrx::pg_sys::{self, Datum, Oid};
-use std::ffi::CStr;
-use std::marker::PhantomData;
+use std::cell::Cell;
+use std::ffi::{CStr, c_char};
 
 /// A connection to SPI, for the statements of one trigger.
-pub struct Connection<'a>(PhantomData<&'a ()>);
+pub struct Connection<'a> {
+    trigger: &'a Trigger,
+    has_tables: Cell<bool>,
+}
+
+/// A value for a statement's parameter; `None` is NULL.
+pub type Parameter = Option<Datum>;
 
 /// A statement whose plan outlives the transaction. Freed when dropped.
 pub struct Plan(pg_sys::SPIPlanPtr);
@@ -23,20 +29,29 @@ const BY_INDEX: [(&CStr, &CStr); 3] = [
     (c"enable_mergejoin", c"off"),
 ];
 
-/// Runs `body` with a connection in which the trigger's transition tables, if it has any, can be read by their names.
+/// Runs `body` with a connection.
 pub fn connected<T>(trigger: &Trigger, body: impl FnOnce(&Connection<'_>) -> T) -> Result<T, Refused> {
     // SAFETY: closed below; if `body` raises, the transaction closes it.
-    unsafe {
-        accepted(pg_sys::SPI_connect())?;
-        accepted(pg_sys::SPI_register_trigger_data(trigger.data()))?;
-    }
-    let result = body(&Connection(PhantomData));
+    accepted(unsafe { pg_sys::SPI_connect() })?;
+    let result = body(&Connection {
+        trigger,
+        has_tables: Cell::new(false),
+    });
     // SAFETY: opened above.
     accepted(unsafe { pg_sys::SPI_finish() })?;
     Ok(result)
 }
 
 impl Connection<'_> {
+    /// Lets statements read the trigger's transition tables, if it has any, by their names.
+    pub fn make_tables_known(&self) -> Result<(), Refused> {
+        if !self.has_tables.replace(true) {
+            // SAFETY: the trigger's call outlives the connection.
+            accepted(unsafe { pg_sys::SPI_register_trigger_data(self.trigger.data()) })?;
+        }
+        Ok(())
+    }
+
     /// Prepares a statement with parameters of these types, for any values of them.
     pub fn prepare(&self, statement: &CStr, types: &[Oid]) -> Result<Plan, Refused> {
         // SAFETY: the statement is terminated, the types are copied.
@@ -59,8 +74,16 @@ impl Connection<'_> {
     ///
     /// In a transaction with one snapshot it sees the newest state nevertheless, as the triggers of foreign keys do: the
     /// rows that the transaction itself wrote are locked by it, so there is one truth about them, and it is that.
-    pub fn execute(&self, plan: &Plan, values: &[Datum]) -> Result<u64, Refused> {
-        // SAFETY: the plan is valid; values are as many as its types, and not NULL. SPI copies the snapshot.
+    pub fn execute(&self, plan: &Plan, values: &[Parameter]) -> Result<u64, Refused> {
+        let nulls: Vec<c_char> = values
+            .iter()
+            .map(|value| if value.is_some() { b' ' } else { b'n' } as c_char)
+            .collect();
+        let mut values: Vec<Datum> = values
+            .iter()
+            .map(|value| value.unwrap_or(Datum::null()))
+            .collect();
+        // SAFETY: the plan is valid; values and nulls are as many as its types. SPI copies the snapshot.
         unsafe {
             let snapshot = match xact::has_one_snapshot() {
                 true => pg_sys::GetLatestSnapshot(),
@@ -68,8 +91,8 @@ impl Connection<'_> {
             };
             accepted(pg_sys::SPI_execute_snapshot(
                 plan.0,
-                values.as_ptr().cast_mut(),
-                std::ptr::null(),
+                values.as_mut_ptr(),
+                nulls.as_ptr(),
                 snapshot,
                 std::ptr::null_mut(),
                 false,
@@ -81,7 +104,7 @@ impl Connection<'_> {
     }
 
     /// As [`Self::execute`] for the first time: plans it, for lookups by index.
-    pub fn execute_by_index(&self, plan: &Plan, values: &[Datum]) -> Result<u64, Refused> {
+    pub fn execute_by_index(&self, plan: &Plan, values: &[Parameter]) -> Result<u64, Refused> {
         settings::with(&BY_INDEX, || self.execute(plan, values))
     }
 }

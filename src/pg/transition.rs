@@ -47,6 +47,12 @@ impl TransitionTable {
         }
     }
 
+    /// A reader that stands at the first row.
+    pub fn first(self) -> Option<TransitionRows> {
+        let mut rows = self.rows();
+        rows.next().then_some(rows)
+    }
+
     /// Whether both tables have as many rows, and the n-th rows of both are the same in all of these columns. An UPDATE
     /// adds a row to each at a time, so this tells whether it left the columns as they were; if ever it should not, the
     /// answer is no.
@@ -56,16 +62,7 @@ impl TransitionTable {
         }
         let (mut ours, mut theirs) = (self.rows(), other.rows());
         while ours.next() && theirs.next() {
-            // SAFETY: both are rows of the same table, to which the columns belong.
-            let same = |column: &usize| unsafe {
-                same_datum(
-                    self.descriptor,
-                    *column,
-                    ours.datum(*column),
-                    theirs.datum(*column),
-                )
-            };
-            if !columns.iter().all(same) {
+            if !ours.same_in(&theirs, columns) {
                 return false;
             }
             super::wait::check_for_interrupts();
@@ -82,6 +79,20 @@ impl TransitionRows {
             pg_sys::tuplestore_select_read_pointer(self.table.store, self.pointer);
             pg_sys::tuplestore_gettupleslot(self.table.store, true, false, self.slot)
         }
+    }
+
+    /// Whether this row and one of the other table of the same trigger are the same in all of these columns.
+    pub fn same_in(&self, other: &Self, columns: &[usize]) -> bool {
+        // SAFETY: both are rows of the same table, to which the columns belong.
+        let same = |column: &usize| unsafe {
+            same_datum(
+                self.table.descriptor,
+                *column,
+                self.datum(*column),
+                other.datum(*column),
+            )
+        };
+        columns.iter().all(same)
     }
 
     /// A column of the row, counted from 1; `None` for NULL.

@@ -109,6 +109,17 @@ impl Trigger {
         }
     }
 
+    /// The types of the table's columns by their numbers, from 1 on; a column that was dropped has none.
+    pub fn column_types(&self) -> impl Iterator<Item = Option<pg_sys::Oid>> {
+        // SAFETY: the descriptor is valid for the call, and has as many attributes.
+        let attribute = |n| unsafe { &*super::tuple_attribute((*(*self.data).tg_relation).rd_att, n) };
+        // SAFETY: as above.
+        let count = unsafe { (*(*(*self.data).tg_relation).rd_att).natts };
+        (0..count as usize)
+            .map(attribute)
+            .map(|attribute| (!attribute.attisdropped).then_some(attribute.atttypid))
+    }
+
     /// For SPI, which makes the transition tables known to statements.
     pub(super) fn data(&self) -> *mut pg_sys::TriggerData {
         self.data
