@@ -16,6 +16,11 @@ create function encrypt._wait_for_running_transactions() returns void
 comment on function encrypt._wait_for_running_transactions() is
     'waits until every transaction of this database that runs now has ended';
 
+create function encrypt._next_transaction_id() returns xid8
+    language c volatile parallel unsafe as 'MODULE_PATHNAME', 'next_transaction_id';
+comment on function encrypt._next_transaction_id() is
+    'number that the next transaction to write will get: those that have begun to write have lower ones';
+
 -- One function for the three, so that what a state may become is in one place.
 create function encrypt._set_job_state(job integer, wanted text, allowed text[]) returns void
     language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
@@ -87,6 +92,7 @@ revoke all on function
     encrypt.resume_job(integer),
     encrypt.cancel_job(integer),
     encrypt._wait_for_running_transactions(),
+    encrypt._next_transaction_id(),
     encrypt._set_job_state(integer, text, text[])
 from public;
 

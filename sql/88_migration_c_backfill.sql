@@ -15,8 +15,10 @@
 -- 3. Nothing comes back. A batch reads as of its snapshot, and k may be deleted (or get another key) before the batch
 --    commits: the deleter's trigger does not see the row that is on its way. So while rows are copied every delete and
 --    every change of a key also leaves the old key in the tombstones. After the last batch all transactions that may have
---    deleted before it was committed are waited for: those that began to write before. Then each tombstone's row is
---    deleted from the shadow unless the live table has that key. A deleter that comes later sees the batch's row.
+--    deleted before it was committed are waited for: those that began to write before, whose numbers are below the next
+--    one. (A snapshot's xmax is too low a bound: it follows the latest that ended, and a deleter can have begun after that.)
+--    Then each tombstone's row is deleted from the shadow unless the live table has that key. A deleter that comes later
+--    sees the batch's row.
 --    Reconciling must not delete the row of one who inserts k anew just then. It locks the shadow's row first, and looks for k
 --    in the live table with a later snapshot: an inserter that had the row before us is committed by then, and is seen; one
 --    that comes after us waits for our commit, and inserts the row that we deleted. With one snapshot for both, the row would
@@ -180,7 +182,7 @@ begin
         perform encrypt._add_task(job, m.tombstones,
             format('select encrypt._reconcile(%L, %L, %L, %L, %L, $1, $2, %L)', m.live, m.shadow, m.tombstones,
                    encrypt._key_condition(m.live, m.key_columns, 's', 'n'),
-                   encrypt._key_condition(m.live, m.key_columns, 't', 'n'), pg_snapshot_xmax(pg_current_snapshot())), null);
+                   encrypt._key_condition(m.live, m.key_columns, 't', 'n'), encrypt._next_transaction_id()), null);
         return false;
     end if;
     update encrypt.migrations r set phase = 'backfilled', last_error = null where r.migration_id = m.migration_id;

@@ -43,6 +43,13 @@ sql_function! {
 }
 
 sql_function! {
+    /// The number that the next transaction to write will get.
+    fn next_transaction_id(_call) {
+        Ok(Some(Datum::from(xact::next_transaction_id())))
+    }
+}
+
+sql_function! {
     /// Waits until every transaction of this database that runs now has ended.
     fn wait_for_running_transactions(_call) {
         xact::wait_for_running_transactions();

@@ -23,6 +23,13 @@ pub fn wait_for_running_transactions() {
     }
 }
 
+/// The number that the next transaction to write will get. Every transaction that has begun to write has a lower one; a
+/// snapshot's xmax is no such bound, as it follows the latest that *ended*.
+pub fn next_transaction_id() -> u64 {
+    // SAFETY: reads shared memory under its lock.
+    unsafe { pg_sys::ReadNextFullTransactionId().value }
+}
+
 /// Whether all statements of the running transaction see the database as it was at its first one.
 pub fn has_one_snapshot() -> bool {
     // SAFETY: reads a variable of the backend; as the macro IsolationUsesXactSnapshot.
