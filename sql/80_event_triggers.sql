@@ -122,7 +122,8 @@ begin
                 from pg_proc p
                 join pg_namespace n on n.oid = p.pronamespace
                 where n.nspname = dropped.schema
-                  and p.proname = '_' || regexp_replace(dropped.class, '_[a-z]+$', '') || '_sort_support'
+                  and p.proname in ('_' || regexp_replace(dropped.class, '_[a-z]+$', '') || '_sort_support',
+                                    '_' || regexp_replace(dropped.class, '_[a-z]+$', '') || '_token_sort_support')
             )
             select statement
             from (

@@ -38,4 +38,5 @@ pub extern "C-unwind" fn _PG_init() {
     pg::inval::install();
     jobs::launcher::declare();
     pg::server_log::install();
+    pg::planner::install(api::type_eq);
 }

@@ -33,3 +33,5 @@ mod type_io;
 mod type_operators;
 mod types;
 mod values;
+
+pub use type_operators::type_eq;

@@ -6,7 +6,7 @@ use crate::pg::call::Call;
 use crate::pg::site::Site;
 use crate::pg::sort;
 use crate::sql_function;
-use crate::types::compare::{self, Comparing, PlaintextOrder, Side};
+use crate::types::compare::{self, Comparing, PlaintextOrder, Side, TokenOrder};
 use crate::types::domain;
 use pgrx::pg_sys::Datum;
 use std::cmp::Ordering;
@@ -83,6 +83,16 @@ sql_function! {
     fn type_sort_support(call) {
         if let Some(sort) = call.datum(0) {
             sort::set_up(sort, PlaintextOrder::of(domain::by_function(keyring::now(), call.function())?));
+        }
+        Ok(Some(Datum::null()))
+    }
+}
+
+sql_function! {
+    /// Sort support of the token order.
+    fn token_sort_support(call) {
+        if let Some(sort) = call.datum(0) {
+            sort::prefix::set_up::<TokenOrder>(sort);
         }
         Ok(Some(Datum::null()))
     }

@@ -10,7 +10,7 @@ use pgrx::pg_sys::Oid;
 use std::time::{Duration, Instant};
 
 /// How long to wait when others have all that is left, or a replica is behind.
-pub(super) const PATIENCE: Duration = Duration::from_millis(100);
+pub(super) const PATIENCE: Duration = Duration::from_millis(25);
 
 /// The longest sleep without a look at the job. In a procedure a transaction is open all the time, if only an empty one:
 /// those who wait for the end of all that run now wait no longer than this for it.

@@ -1,6 +1,7 @@
 //! CREATE INDEX as the parser leaves it, before anything is done.
 
-use super::trigger::{EventTrigger, nodes};
+use super::list::nodes;
+use super::trigger::EventTrigger;
 use pgrx::pg_sys::{self, Oid};
 use std::ffi::CStr;
 

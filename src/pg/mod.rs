@@ -10,11 +10,13 @@
 //! | [`inval`] | when did something that we cached change? when did a transaction end? |
 //! | [`errcode`] | of which class is an SQLSTATE? |
 //! | [`index_statement`] | which columns does CREATE INDEX CONCURRENTLY index, and how? |
+//! | [`list`] | what is in a list of PostgreSQL's? |
 //! | [`literal`] | is the literal that is being read compared, or stored? |
 //! | [`lock`] | locks on things that are no relations |
 //! | [`modifier`] | what does a type modifier mean, and what does it make of a value? |
 //! | [`plan`] | statements that are planned once and run often |
 //! | [`transition`] | which rows did a statement change? |
+//! | [`planner`] | in which order does a statement bring equal values together? |
 //! | [`proc`] | what does the catalog say about a function? |
 //! | [`relation`] | how large a table is, and which file it is in |
 //! | [`scan`] | how are our own tables read without SQL, snapshots of old statements, or privileges of the caller? |
@@ -51,10 +53,12 @@ pub mod errcode;
 pub mod identity;
 pub mod index_statement;
 pub mod inval;
+mod list;
 pub mod literal;
 pub mod lock;
 pub mod modifier;
 pub mod plan;
+pub mod planner;
 pub mod proc;
 pub mod relation;
 pub mod scan;

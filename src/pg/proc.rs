@@ -3,6 +3,9 @@
 use pgrx::pg_sys::{self, Oid};
 use pgrx::spi::{Spi, SpiError};
 
+/// An SQL function written in C.
+pub type CFunction = unsafe extern "C-unwind" fn(pg_sys::FunctionCallInfo) -> pg_sys::Datum;
+
 /// Result type and argument types of a function.
 pub fn signature(function: Oid) -> Vec<Oid> {
     let (mut arguments, mut count) = (std::ptr::null_mut(), 0);
@@ -25,6 +28,17 @@ pub fn arguments(function: Oid) -> Vec<Oid> {
     let mut signature = signature(function);
     signature.remove(0);
     signature
+}
+
+/// Whether an SQL function is this function written in C.
+pub fn is(sql_function: Oid, function: CFunction) -> bool {
+    // SAFETY: fmgr_info fills the structure.
+    unsafe {
+        let mut info = pg_sys::FmgrInfo::default();
+        pg_sys::fmgr_info(sql_function, &mut info);
+        info.fn_addr
+            .is_some_and(|address| std::ptr::fn_addr_eq(address, function))
+    }
 }
 
 /// The types that the operator families of a support function are about.

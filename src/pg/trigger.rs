@@ -2,6 +2,7 @@
 
 use super::call::Call;
 use super::datum::varlena_bytes;
+use super::list;
 use super::transition::TransitionTable;
 use pgrx::pg_sys;
 use std::ffi::CStr;
@@ -70,7 +71,7 @@ impl Trigger {
             if (*(*relation).rd_rel).relkind.cast_unsigned() != pg_sys::RELKIND_RELATION {
                 return false;
             }
-            nodes::<pg_sys::ForeignKeyCacheInfo>(pg_sys::RelationGetFKeyList(relation))
+            list::nodes::<pg_sys::ForeignKeyCacheInfo>(pg_sys::RelationGetFKeyList(relation))
                 .map(|key| (*key).conoid)
                 .collect()
         };
@@ -199,7 +200,7 @@ impl EventTrigger {
                     let cascades = (*statement).behavior == pg_sys::DropBehavior::DROP_CASCADE
                         && (*statement).removeType == pg_sys::ObjectType::OBJECT_EXTENSION;
                     cascades.then(|| {
-                        let names = nodes::<pg_sys::String>((*statement).objects);
+                        let names = list::nodes::<pg_sys::String>((*statement).objects);
                         let name = |name: *mut pg_sys::String| CStr::from_ptr((*name).sval).to_string_lossy();
                         CascadingDrop::Extensions(names.map(|node| name(node).into_owned()).collect())
                     })
@@ -208,7 +209,7 @@ impl EventTrigger {
                     let statement = statement.cast::<pg_sys::DropOwnedStmt>();
                     let cascades = (*statement).behavior == pg_sys::DropBehavior::DROP_CASCADE;
                     cascades.then(|| {
-                        let roles = nodes::<pg_sys::RoleSpec>((*statement).roles);
+                        let roles = list::nodes::<pg_sys::RoleSpec>((*statement).roles);
                         // A role that does not exist is the statement's own error.
                         CascadingDrop::Owned(roles.map(|role| pg_sys::get_rolespec_oid(role, true)).collect())
                     })
@@ -217,20 +218,6 @@ impl EventTrigger {
             }
         }
     }
-}
-
-/// The elements of a list of nodes.
-///
-/// # Safety
-/// `list` is null or holds nodes of type `T`, and outlives the iterator.
-pub(super) unsafe fn nodes<T>(list: *mut pg_sys::List) -> impl Iterator<Item = *mut T> {
-    let length = match list.is_null() {
-        true => 0,
-        // SAFETY: as the caller vouches.
-        false => unsafe { (*list).length },
-    };
-    // SAFETY: as the caller vouches; a list has `length` elements.
-    (0..length as usize).map(move |n| unsafe { (*(*list).elements.add(n)).ptr_value.cast() })
 }
 
 impl TriggerRow {

@@ -1,6 +1,7 @@
 //! Values of any type as text, in a form that doesn't depend on the session's settings, and back.
 
 use super::call::Call;
+use super::proc::{self, CFunction};
 use super::{errcode, settings};
 use pgrx::pg_sys;
 use pgrx::pg_sys::PgTryBuilder;
@@ -45,15 +46,9 @@ pub fn has_output_function(type_oid: pg_sys::Oid, function: CFunction) -> bool {
     unsafe {
         let (mut output, mut is_varlena) = (pg_sys::InvalidOid, false);
         pg_sys::getTypeOutputInfo(type_oid, &mut output, &mut is_varlena);
-        let mut info = pg_sys::FmgrInfo::default();
-        pg_sys::fmgr_info(output, &mut info);
-        info.fn_addr
-            .is_some_and(|address| std::ptr::fn_addr_eq(address, function))
+        proc::is(output, function)
     }
 }
-
-/// An SQL function written in C.
-pub type CFunction = unsafe extern "C-unwind" fn(pg_sys::FunctionCallInfo) -> pg_sys::Datum;
 
 /// A text was no value of the type.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -11,6 +11,7 @@ use crate::keyring::{self, Now};
 use crate::pg::compare;
 use crate::pg::datum::varlena_bytes;
 use crate::pg::scratch::with_scratch;
+use crate::pg::sort::prefix::PrefixSorting;
 use crate::pg::sort::{Identity, Sorting};
 use crate::plaintext::Codec;
 use pg_encrypt_core::envelope::TypeCode;
@@ -68,6 +69,23 @@ pub fn equal(site: &mut Comparing, collation: Oid, a: Side, b: Side) -> Result<b
         let (type_oid, a, b) = comparable(site, a, b)?;
         Ok(compare::equal(type_oid, collation, a, b))
     })
+}
+
+/// Sorts in the token order.
+pub struct TokenOrder;
+
+impl PrefixSorting for TokenOrder {
+    type Error = Error;
+
+    fn prefix(value: Datum) -> Result<u64, Error> {
+        let token = stored_token(value)?.ok_or(Error::NotSearchable)?;
+        let first = token.first_chunk().copied().unwrap_or_default();
+        Ok(u64::from_be_bytes(first))
+    }
+
+    fn order(a: Datum, b: Datum) -> Result<Ordering, Error> {
+        stored_token_order(a, b)
+    }
 }
 
 /// Sorts in the plaintext order.

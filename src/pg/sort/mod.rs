@@ -7,6 +7,7 @@
 //! take values whose abbreviations differ for distinct, so an abbreviation may depend on the plaintext only and has eight
 //! bytes, which tell little of an address.
 
+pub mod prefix;
 mod ring;
 
 use super::scratch::with_scratch;

@@ -11,6 +11,8 @@ create function {fn token_ge}({type}, {type}) returns boolean
     language c immutable strict parallel safe as '$libdir/pg_encrypt', 'token_ge';
 create function {fn token_cmp}({type}, {type}) returns integer
     language c immutable strict parallel safe as '$libdir/pg_encrypt', 'token_cmp';
+create function {fn token_sort_support}(internal) returns void
+    language c stable strict parallel safe as '$libdir/pg_encrypt', 'token_sort_support';
 
 create operator {schema}.*< (
     leftarg = {type}, rightarg = {type}, function = {fn token_lt},
@@ -33,7 +35,8 @@ create operator family {class ops} using btree;
 create operator class {class ops} for type {type} using btree family {class ops} as
     operator 1 {schema}.*<, operator 2 {schema}.*<=, operator 3 {schema}.=,
     operator 4 {schema}.*>=, operator 5 {schema}.*>,
-    function 1 {fn token_cmp}({type}, {type});
+    function 1 {fn token_cmp}({type}, {type}),
+    function 2 {fn token_sort_support}(internal);
 
 comment on operator class {class ops} using btree is
     'order of tokens: for indexes on the encrypted column, unique ones too';
