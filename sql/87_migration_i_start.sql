@@ -191,9 +191,8 @@ begin
         join pg_subscription s on s.oid = r.srsubid
         order by 1
     loop
-        raise warning 'subscription "%" fills %: disable it for the cutover, and refresh it afterwards', found.subname, target
-            using hint = format('alter subscription %I disable; ... alter subscription %I refresh publication with (copy_data = false);',
-                                found.subname, found.subname);
+        raise warning 'subscription "%" fills %: disable it for the cutover, and enable it afterwards', found.subname, target
+            using hint = format('alter subscription %I disable; ... alter subscription %I enable;', found.subname, found.subname);
     end loop;
 end
 $$;

@@ -319,7 +319,7 @@ begin
     for item in select s.subname from pg_subscription s join pg_subscription_rel r on r.srsubid = s.oid
                 where s.subenabled and r.srrelid in (select p.live from encrypt._migration_pairs(migration) p)
     loop
-        -- Which table a subscription writes to is decided by identity; what arrives for one it doesn't know is skipped.
+        -- Its apply worker holds no lock between transactions, and could have looked up the table just before.
         raise exception using errcode = 'object_not_in_prerequisite_state',
             message = format('subscription "%s" writes to the table', item.subname),
             hint = format('alter subscription %I disable;', item.subname);
@@ -328,6 +328,13 @@ begin
     for statement in select s from encrypt._settings_statements(migration) s loop
         execute statement;
     end loop;
+
+    -- A subscription knows its tables by identity, and skips what arrives for another. REFRESH would make the other known, but
+    -- only when the subscription is enabled, and what the publisher wrote since it was disabled would be skipped by then. So
+    -- the counterpart takes the table's place here, with its state. No statement does that.
+    update pg_subscription_rel r set srrelid = p.shadow
+    from encrypt._migration_pairs(migration) p
+    where r.srrelid = p.live;
 
     -- Written down.
     select array_agg(s.statement order by s.place, s.level, s.object, s.nth) into again
