@@ -14,6 +14,8 @@ create table encrypt.migrations (
     -- Columns that identify a row: those of the primary key, or of a unique index without NULLs.
     key_columns  name[] not null,
     options      jsonb not null default '{}',
+    -- After cutover: the view that shows plaintext, if the encrypted table has columns of its own for it.
+    exposed      regclass,
     -- Keys that were deleted or moved away while rows were being copied.
     tombstones   regclass,
     verification jsonb,
@@ -29,6 +31,7 @@ create table encrypt.migrations (
 -- A table takes part in one migration at a time.
 create unique index migrations_live on encrypt.migrations (live) where ended_at is null;
 create unique index migrations_shadow on encrypt.migrations (shadow) where ended_at is null;
+create index migrations_exposed on encrypt.migrations (exposed) where exposed is not null;
 
 comment on table encrypt.migrations is 'tables that are or were moved to encrypted columns';
 comment on column encrypt.migrations.live is 'table that the application uses now';
@@ -41,6 +44,8 @@ comment on column encrypt.migrations.phase is
 comment on column encrypt.migrations.key_name is 'key that encrypts';
 comment on column encrypt.migrations.key_columns is 'columns that identify a row';
 comment on column encrypt.migrations.options is 'options given to start_migration';
+comment on column encrypt.migrations.exposed is
+    'view that decrypts, made by cutover if options have expose columns or view';
 comment on column encrypt.migrations.tombstones is
     'table of keys that were deleted while rows were copied';
 comment on column encrypt.migrations.verification is 'result of the last complete comparison';
@@ -60,15 +65,24 @@ create table encrypt.migration_columns (
     searchable   boolean not null,
     -- Whether start_migration made the type, so that rollback drops it.
     own_type     boolean not null,
+    -- Where the value is in the encrypted table: under the same name, unless columns are exposed.
+    value_column name not null,
+    index_column name,
+    context      text,
+    normalizer   text collate "C",
     constraint migration_columns_pkey primary key (migration_id, column_name)
 );
 comment on table encrypt.migration_columns is 'columns that a migration encrypts';
 comment on column encrypt.migration_columns.migration_id is 'migration';
-comment on column encrypt.migration_columns.column_name is 'column, the same name before and after';
+comment on column encrypt.migration_columns.column_name is 'column, as the application knows it';
 comment on column encrypt.migration_columns.plain_type is 'type of the column before';
-comment on column encrypt.migration_columns.cipher_type is 'encrypted type of the column afterwards';
+comment on column encrypt.migration_columns.cipher_type is 'type of the encrypted values: a type of its own, or encrypt.ciphertext';
 comment on column encrypt.migration_columns.searchable is 'whether values have a token to search by';
 comment on column encrypt.migration_columns.own_type is 'whether the type was made for this migration';
+comment on column encrypt.migration_columns.value_column is 'column of the encrypted table that has the values';
+comment on column encrypt.migration_columns.index_column is 'column of the encrypted table that has their tokens; null: none';
+comment on column encrypt.migration_columns.context is 'context of values and tokens of type encrypt.ciphertext';
+comment on column encrypt.migration_columns.normalizer is 'normalizer of the tokens in index_column';
 
 -- The table itself and, if it is partitioned, every table of its tree: each with its counterpart.
 create table encrypt.migration_relations (

@@ -138,8 +138,9 @@ begin
             else
                 cipher := encrypt._given_type(col.given, col.atttypid, col.atttypmod, key, col.searchable);
             end if;
-            insert into encrypt.migration_columns (migration_id, column_name, plain_type, cipher_type, searchable, own_type)
-            values (migration, col.attname, format_type(col.atttypid, col.atttypmod), cipher, col.searchable, own);
+            insert into encrypt.migration_columns (migration_id, column_name, plain_type, cipher_type, searchable, own_type,
+                                                   value_column)
+            values (migration, col.attname, format_type(col.atttypid, col.atttypmod), cipher, col.searchable, own, col.attname);
         exception when feature_not_supported or invalid_parameter_value or undefined_object or wrong_object_type
                     or insufficient_privilege then
             get stacked diagnostics help = pg_exception_hint;

@@ -84,9 +84,9 @@ begin
         made_name := encrypt._free_name(t.relname, '_encrypted', t.relnamespace);
         perform encrypt._execute_as_owner(t.relation, concat_ws(' ',
             format('create table %s.%I (', t.relnamespace::regnamespace, made_name),
-            (select string_agg(format('%I %s', a.attname, encrypt._column_definition(migration, t.relation, a.attnum)), ', '
-                               order by a.attnum)
-             from pg_attribute a where a.attrelid = t.relation and a.attnum > 0 and not a.attisdropped),
+            (select string_agg(encrypt._column_definitions(migration, t.relation, a.attnum), ', ' order by a.attnum)
+             from pg_attribute a where a.attrelid = t.relation and a.attnum > 0 and not a.attisdropped)
+                || encrypt._metadata_definitions(migration),
             ')',
             'partition by ' || t.partition_key,
             'using ' || quote_ident(t.amname),
@@ -104,6 +104,7 @@ begin
         where s.encrypted is not null;
         perform encrypt._set_columns(migration, t.relation, made);
         perform encrypt._make_checks(migration, t.relation, made);
+        perform encrypt._make_metadata_trigger(migration, t.relation, made);
         if t.parent is null then
             root := made;
         else
@@ -134,7 +135,8 @@ declare
     change text;
 begin
     for change in
-        select format('alter table only %s alter column %I %s', made, a.attname, s.setting)
+        -- Of values and tokens, the tokens are what statistics are about.
+        select format('alter table only %s alter column %I %s', made, coalesce(m.index_column, m.value_column, a.attname), s.setting)
         from pg_attribute a
         join pg_type t on t.oid = a.atttypid
         left join encrypt.migration_columns m on m.migration_id = migration and m.column_name = a.attname

@@ -43,11 +43,13 @@ begin
         from (
             select n.position,
                    concat_ws(' ',
-                       pg_get_indexdef(index, n.position::integer, false),
+                       coalesce(quote_ident(case when n.position <= i.indnkeyatts then m.index_column else m.value_column end),
+                                pg_get_indexdef(index, n.position::integer, false)),
                        case when n.position <= i.indnkeyatts then concat_ws(' ',
-                           'collate ' || nullif(i.collations[n.position - 1], 0)::regcollation::text,
+                           'collate ' || case when m.index_column is null
+                                              then nullif(i.collations[n.position - 1], 0)::regcollation::text end,
                            case when m.cipher_type is null then format('%s.%I', o.opcnamespace::regnamespace, o.opcname)
-                                when i.amname = 'btree' then encrypt._token_class(m.cipher_type) end,
+                                when i.amname = 'btree' and m.index_column is null then encrypt._token_class(m.cipher_type) end,
                            '(' || (select encrypt._options_text(a.attoptions) from pg_attribute a
                                    where a.attrelid = index and a.attnum = n.position and m.cipher_type is null) || ')',
                            case when i.amname = 'btree' and i.flags[n.position - 1] & 1 = 1 then 'desc' end,

@@ -63,9 +63,11 @@ begin
     loop
         perform encrypt._copy_acl(r.plain, r.encrypted, '', 'table ' || r.encrypted, r.acl, r.made_acl, r.default_acl);
         for a in
-            select p.attname, p.attacl, b.attacl as made_acl
-            from pg_attribute p join pg_attribute b on b.attrelid = r.encrypted and b.attname = p.attname
-            where p.attrelid = r.plain and p.attnum > 0 and not p.attisdropped and p.attacl is not null
+            select b.attname, p.attacl, b.attacl as made_acl
+            from encrypt._counterparts(migration) c
+            join pg_attribute b on b.attrelid = c.relation and b.attnum = c.number
+            join pg_attribute p on p.attrelid = r.plain and p.attname = c.counterpart
+            where c.relation = r.encrypted and p.attacl is not null
         loop
             perform encrypt._copy_acl(r.plain, r.encrypted, format('(%I)', a.attname), 'table ' || r.encrypted, a.attacl, a.made_acl,
                 acldefault('c', (select c.relowner from pg_class c where c.oid = r.plain)));
@@ -155,7 +157,9 @@ begin
             from encrypt.migration_relations r
             cross join lateral (select 0 as attnum, ''::name as attname
                                 union all
-                                select p.attnum, p.attname from pg_attribute p
+                                select p.attnum, coalesce(m.value_column, p.attname)
+                                from pg_attribute p
+                                left join encrypt.migration_columns m on m.migration_id = migration and m.column_name = p.attname
                                 where p.attrelid = r.plain and p.attnum > 0 and not p.attisdropped) as a
             where r.migration_id = migration
             union all

@@ -2,7 +2,7 @@
 
 -- With another table in place of its own. PostgreSQL prints the whole statement; all before the table's name is known, so
 -- no search for a name that may occur elsewhere in it.
-create function encrypt._trigger_definition(trigger oid, relation regclass) returns text
+create function encrypt._trigger_definition(trigger oid, relation text) returns text
     language plpgsql stable parallel unsafe set search_path = pg_catalog, pg_temp as
 $$
 declare
@@ -30,7 +30,7 @@ begin
     return head || format('%s ', relation) || substr(definition, length(head || own) + 1);
 end
 $$;
-comment on function encrypt._trigger_definition(oid, regclass) is 'CREATE TRIGGER for a trigger, on another table';
+comment on function encrypt._trigger_definition(oid, text) is 'CREATE TRIGGER for a trigger, on another table';
 
 -- WHEN conditions are parsed with the columns' new types: most go on to work. Each is made and undone, to see it.
 create function encrypt._trigger_refusals(migration integer) returns table (reason text, remedy text)
@@ -46,7 +46,7 @@ begin
         where r.migration_id = migration
     loop
         begin
-            execute encrypt._trigger_definition(g.oid, g.encrypted);
+            execute encrypt._trigger_definition(g.oid, g.encrypted::text);
             raise exception using errcode = 'query_canceled', message = 'undone';
         exception
             when query_canceled then
@@ -65,5 +65,5 @@ $$;
 comment on function encrypt._trigger_refusals(integer) is 'triggers whose conditions have no meaning on encrypted columns';
 
 -- why: parts of start_migration
-revoke all on function encrypt._trigger_definition(oid, regclass) from public;
+revoke all on function encrypt._trigger_definition(oid, text) from public;
 revoke all on function encrypt._trigger_refusals(integer) from public;

@@ -5,17 +5,20 @@ create function encrypt._check_options(options jsonb) returns void
 $$
 declare
     o record;
-    allowed constant jsonb := '{"strategy": ["shadow"], "expose": ["type"], "checks": ["keep", "drop"], "indexes": ["drop"],
+    named text;
+    wrong text;
+    allowed constant jsonb := '{"strategy": ["shadow"], "expose": ["type", "columns", "view"], "metadata": ["true", "false"], "checks": ["keep", "drop"], "indexes": ["drop"],
                                 "publications": ["accept"]}';
 begin
     if jsonb_typeof(options) is distinct from 'object' then
         raise exception using errcode = 'invalid_parameter_value', message = 'options of a migration are a JSON object';
     end if;
     for o in select key, value from jsonb_each_text(options) loop
-        if o.key not in ('strategy', 'expose', 'checks', 'indexes', 'publications', 'types', 'accept_leakage', 'lock_timeout',
-                         'attempts') then
+        if o.key not in ('strategy', 'expose', 'metadata', 'contexts', 'normalizers', 'checks', 'indexes', 'publications', 'types',
+                         'accept_leakage', 'lock_timeout', 'attempts') then
             raise exception using errcode = 'invalid_parameter_value', message = format('unknown option "%s" of a migration', o.key),
-                hint = 'Options are types, checks, indexes, publications, accept_leakage, lock_timeout, attempts, strategy and expose.';
+                hint = 'Options are expose, types, contexts, normalizers, metadata, checks, indexes, publications, accept_leakage, '
+                       'lock_timeout, attempts and strategy.';
         elsif allowed ? o.key and not allowed -> o.key ? o.value then
             raise exception using
                 errcode = case when o.key in ('strategy', 'expose') then 'feature_not_supported' else 'invalid_parameter_value' end,
@@ -23,8 +26,24 @@ begin
                 hint = format('options => %L', jsonb_build_object(o.key, allowed -> o.key -> 0));
         end if;
     end loop;
-    if jsonb_typeof(coalesce(options -> 'types', '{}')) <> 'object' then
-        raise exception using errcode = 'invalid_parameter_value', message = 'option "types" is an object of columns and types';
+    foreach named in array '{types,contexts,normalizers}'::text[] loop
+        if jsonb_typeof(coalesce(options -> named, '{}')) <> 'object' then
+            raise exception using errcode = 'invalid_parameter_value',
+                message = format('option "%s" is an object of columns and %s', named, named);
+        elsif options ? named and (named = 'types') <> (coalesce(options ->> 'expose', 'type') = 'type') then
+            raise exception using errcode = 'invalid_parameter_value',
+                message = format('option "%s" has no meaning with expose "%s"', named, coalesce(options ->> 'expose', 'type'));
+        end if;
+    end loop;
+    select n.value into wrong from jsonb_each_text(coalesce(options -> 'normalizers', '{}')) n
+    where n.value not in ('exact', 'casefold', 'email', 'digits') limit 1;
+    if found then
+        raise exception using errcode = 'invalid_parameter_value', message = format('unknown normalizer "%s"', wrong),
+            hint = 'Normalizers are exact, casefold, email and digits.';
+    end if;
+    if options ->> 'expose' in ('columns', 'view') and options ->> 'checks' = 'keep' then
+        raise exception using errcode = 'invalid_parameter_value',
+            message = 'a check can''t be kept on columns whose names are other ones', hint = 'options => ''{"checks": "drop"}''';
     end if;
 end
 $$;
@@ -138,11 +157,17 @@ begin
           union all select * from encrypt._constraint_refusals(target, wanted, searched, options)
           union all select * from encrypt._index_refusals(target, wanted, searched, options)
           union all select * from encrypt._dependent_refusals(target, wanted)
-          union all select * from encrypt._make_types(started, target, wanted, key, searched, options)) as r;
+          union all select * from encrypt._exposure_refusals(target, wanted, searched, options)
+          union all select r.* from encrypt._make_types(started, target, wanted, key, searched, options) r
+                    where coalesce(options ->> 'expose', 'type') = 'type') as r;
     perform encrypt._refuse_migration(target, reasons, remedies);
+    if encrypt._exposure(started) <> 'type' then
+        perform encrypt._plan_value_columns(started, target, wanted, searched, options);
+    end if;
 
     made := encrypt._make_tables(started, target);
     update encrypt.migrations m set shadow = made where m.migration_id = started;
+    perform encrypt._register_columns(started);
     perform encrypt._make_indexes(started);
     perform encrypt._make_statistics(started);
     perform encrypt._set_replica_identity(started);
@@ -153,6 +178,7 @@ begin
     perform encrypt._refuse_migration(target, reasons, remedies);
 
     perform encrypt._announce_migration(target);
+    perform encrypt._announce_exposure(target, options);
     -- Rehearsed while writers go on: their plans and the catalogs are at hand when it is done under the lock.
     perform from encrypt._sync_statements(started);
     perform encrypt._lock_table(target, 'share row exclusive', wait, attempts);

@@ -82,37 +82,84 @@ end;
 comment on function encrypt._key_condition(regclass, name[], text, text) is 'that two rows have the same key';
 
 -- The columns of a migration's tables, with what they are on both sides.
-create function encrypt._sync_columns(migration integer, live regclass, shadow regclass)
-    returns table (name name, ordinal integer, is_key boolean, is_generated boolean, is_identity boolean,
-                   is_encrypted boolean, plain_type text, cipher_type regtype, base regtype, has_token boolean)
+create type encrypt._sync_column as (
+    name name,              -- in the shadow
+    ordinal integer,        -- there
+    source name,            -- what it is made of, in the live table
+    number integer,         -- there
+    is_key boolean,
+    is_generated boolean,
+    is_identity boolean,
+    is_encrypted boolean,   -- holds an encrypted value on one side, a plain one on the other
+    has_token boolean,      -- which an encrypted type searches by
+    is_index boolean,       -- holds the token of source, beside its value
+    plain_type text,
+    cipher_type regtype,    -- null: the same on both sides
+    base regtype,
+    key_name text,
+    context text,
+    normalizer text
+);
+comment on type encrypt._sync_column is 'a column that is written to the other table';
+
+-- The tokens beside values are made of the plaintext, so there is none on the way back; metadata has no counterpart at all.
+create function encrypt._sync_columns(migration integer, live regclass, shadow regclass) returns setof encrypt._sync_column
     language plpgsql stable set search_path = pg_catalog, pg_temp as
 $$
 #variable_conflict use_column
 begin
     return query
-    select a.attname, a.attnum::integer, a.attname = any (m.key_columns), a.attgenerated <> '' or b.attgenerated <> '',
-           b.attidentity = 'a', c.column_name is not null, c.plain_type, c.cipher_type, t.base,
-           coalesce(c.searchable, false)
+    select s.name, b.attnum::integer, a.attname, a.attnum::integer, a.attname = any (m.key_columns), a.attgenerated <> '' or b.attgenerated <> '',
+           b.attidentity = 'a', c.column_name is not null and s.part is distinct from 'token',
+           coalesce(c.searchable and c.index_column is null, false), s.part is not distinct from 'token', c.plain_type,
+           c.cipher_type, coalesce(t.base, p.atttypid::regtype), m.key_name, c.context, c.normalizer
     from encrypt.migrations m
-    join pg_attribute a on a.attrelid = live and a.attnum > 0 and not a.attisdropped
-    join pg_attribute b on b.attrelid = shadow and b.attname = a.attname and b.attnum > 0 and not b.attisdropped
-    left join encrypt.migration_columns c on c.migration_id = m.migration_id and c.column_name = a.attname
+    join encrypt._counterparts(_sync_columns.migration) s on s.relation = _sync_columns.shadow
+    join encrypt._counterparts(_sync_columns.migration) l on l.relation = _sync_columns.live and l.counterpart = s.counterpart and l.part is distinct from 'token'
+    join pg_attribute a on a.attrelid = _sync_columns.live and a.attnum = l.number
+    join pg_attribute b on b.attrelid = _sync_columns.shadow and b.attnum = s.number
+    left join encrypt.migration_columns c on c.migration_id = m.migration_id and c.column_name = s.counterpart
     left join encrypt.types t on t.type_oid = c.cipher_type
-    where m.migration_id = migration
-    order by a.attnum;
+    left join lateral (
+        select x.atttypid from encrypt.migration_relations r join pg_attribute x on x.attrelid = r.plain
+        where r.migration_id = m.migration_id and r.plain in (_sync_columns.live, _sync_columns.shadow) and x.attname = c.column_name) p on true
+    where m.migration_id = _sync_columns.migration
+    order by b.attnum;
 end
 $$;
 comment on function encrypt._sync_columns(integer, regclass, regclass) is 'columns that both tables have';
 
--- A value on its way into the shadow.
-create function encrypt._sync_value(forward boolean, alias text, name name, plain_type text, cipher_type regtype, base regtype)
-    returns text
+-- What an encrypted value is, as the plaintext table's type.
+create function encrypt._plain_value(alias text, name name, c encrypt._sync_column) returns text
     language sql stable set search_path = pg_catalog, pg_temp
-return case when cipher_type is null then format('%s.%I', alias, name)
-            else format('(%s.%I)::%s::%s', alias, name, base, case when forward then cipher_type::text else plain_type end)
-       end;
-comment on function encrypt._sync_value(boolean, text, name, text, regtype, regtype) is
+return case when c.context is null then format('(%s.%I)::%s::%s', alias, name, c.base, c.plain_type)
+            else encrypt._opened_value(format('%s.%I', alias, name), c.base, c.context) end;
+comment on function encrypt._plain_value(text, name, encrypt._sync_column) is 'expression that decrypts a column';
+
+create function encrypt._token_of_plain(maker text, plain text, c encrypt._sync_column) returns text
+    language sql immutable set search_path = pg_catalog, pg_temp
+return format('encrypt.%s((%s)::text, %L, %L, %L)', maker, plain, c.key_name, c.context, c.normalizer);
+comment on function encrypt._token_of_plain(text, text, encrypt._sync_column) is
+    'expression that makes the token, or all tokens, of a plain value';
+
+-- A value on its way into the shadow.
+create function encrypt._sync_value(forward boolean, alias text, c encrypt._sync_column) returns text
+    language sql stable set search_path = pg_catalog, pg_temp
+return case
+    when c.cipher_type is null then format('%s.%I', alias, c.source)
+    when c.is_index then encrypt._token_of_plain('blind_index', format('%s.%I', alias, c.source), c)
+    when not forward then encrypt._plain_value(alias, c.source, c)
+    when c.context is null then format('(%s.%I)::%s::%s', alias, c.source, c.base, c.cipher_type)
+    else encrypt._sealed_value(format('%s.%I', alias, c.source), c.base, c.key_name, c.context)
+    end;
+comment on function encrypt._sync_value(boolean, text, encrypt._sync_column) is
     'expression that moves a column to the other side';
+
+-- That a token beside a value is of a plain value, under any index key that is in use.
+create function encrypt._index_comparison(token text, plain text, c encrypt._sync_column) returns text
+    language sql immutable set search_path = pg_catalog, pg_temp
+return format('%s operator(pg_catalog.=) any (%s)', token, encrypt._token_of_plain('blind_index_all', plain, c));
+comment on function encrypt._index_comparison(text, text, encrypt._sync_column) is 'that a blind index is of a plain value';
 
 -- `e.email operator(schema.=) p.email::text`, which makes the token of the plain value anew.
 create function encrypt._token_comparison(cipher text, plain text, cipher_type regtype, base regtype) returns text
@@ -162,14 +209,15 @@ begin
            string_agg(c.value, ', ' order by c.ordinal) filter (where not c.is_generated),
            string_agg(format('%I = %s', c.name,
                         case when c.is_encrypted and forward then format(
-                            'case when row((s.%1$I)::%2$s::%3$s)::record operator(pg_catalog.*=) row(t.%1$I)::record then s.%1$I else %4$s end',
-                            c.name, c.base, c.plain_type, c.value)
+                            'case when row(%s)::record operator(pg_catalog.*=) row(t.%I)::record then s.%I else %s end',
+                            c.opened, c.source, c.name, c.value)
                         else c.value end),
                       ', ' order by c.ordinal) filter (where not c.is_key and not c.is_identity and not c.is_generated),
-           -- Numbered as the table's columns are, whichever of them are in use.
-           '(select ' || string_agg(format('$%s as %I', c.ordinal, c.name), ', ' order by c.ordinal) || ')'
+           -- Numbered as the table's columns are, whichever of them are in use; a token is made of a column that is there already.
+           '(select ' || string_agg(format('$%s as %I', c.number, c.source), ', ' order by c.number)
+                             filter (where not c.is_index) || ')'
     into columns, "values", changes, row_given
-    from (select x.*, encrypt._sync_value(forward, 't', x.name, x.plain_type, x.cipher_type, x.base) as value
+    from (select x.*, encrypt._sync_value(forward, 't', x) as value, encrypt._plain_value('s', x.name, x) as opened
           from encrypt._sync_columns(m.migration_id, live, shadow) x offset 0) c;
     stale := encrypt._stale_conditions(m, live, shadow, forward);
     if m.phase in ('dual_writing', 'backfilling') then
@@ -270,8 +318,13 @@ begin
     from (
         select i.indexrelid,
                string_agg(
-                   case when not c.is_encrypted then
-                            format('s.%1$I %2$s t.%1$I', c.name, encrypt._index_equality(i.indexrelid, u.n::integer))
+                   case when c.is_index then
+                            encrypt._index_comparison(format('s.%I', c.name), format('t.%I', c.source), c)
+                        when not c.is_encrypted then
+                            format('s.%I %s t.%I', c.name, encrypt._index_equality(i.indexrelid, u.n::integer), c.source)
+                        when c.context is not null then
+                            format('s.%I %s %s', c.name, encrypt._index_equality(i.indexrelid, u.n::integer),
+                                   encrypt._plain_value('t', c.source, c))
                         when forward then
                             encrypt._token_comparison(format('s.%I', c.name), format('t.%I', c.name), c.cipher_type, c.base)
                         else

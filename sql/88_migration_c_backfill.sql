@@ -72,8 +72,8 @@ begin atomic
     select format(
         'with copied as (insert into %s (%s) overriding system value select %s from only %s t'
         ' where t.ctid >= $1 and t.ctid < $2 %sreturning 1) select array[%s, count(*)] from copied',
-        shadow, string_agg(quote_ident(c.name), ', ' order by c.ordinal),
-        string_agg(encrypt._sync_value(true, 't', c.name, c.plain_type, c.cipher_type, c.base), ', ' order by c.ordinal),
+        shadow, string_agg(quote_ident(c.name), ', ' order by c.ordinal) || s.name,
+        string_agg(encrypt._sync_value(true, 't', c), ', ' order by c.ordinal) || s.value,
         live,
         case when again then format('on conflict (%s) do nothing ',
             string_agg(quote_ident(c.name), ', ' order by c.ordinal) filter (where c.is_key)) else '' end,
@@ -81,7 +81,11 @@ begin atomic
         case when again then format('(select count(*) from only %s t where t.ctid >= $1 and t.ctid < $2)', live)
              else 'count(*)' end)
     from encrypt._sync_columns(migration, live, shadow) c
-    where not c.is_generated;
+    cross join (select case when (m.options ->> 'metadata')::boolean then ', migration_status' else '' end as name,
+                       case when (m.options ->> 'metadata')::boolean then ', ''pending''' else '' end as value
+                from encrypt.migrations m where m.migration_id = migration) s
+    where not c.is_generated
+    group by s.name, s.value;
 end;
 comment on function encrypt._backfill_statement(integer, regclass, regclass, boolean) is
     'statement that copies the rows between two tids; again: those that are not there';

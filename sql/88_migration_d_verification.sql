@@ -17,16 +17,35 @@ comment on function encrypt._sample_end(tid, tid, double precision) is 'where a 
 create function encrypt._difference(migration integer, plain regclass, encrypted regclass) returns text
     language sql stable set search_path = pg_catalog, pg_temp
 begin atomic
-    select format('row(%s)::record operator(pg_catalog.*<>) row(%s)::record', string_agg(format('p.%I', c.name), ', ' order by c.ordinal),
-                  string_agg(case when c.is_encrypted then format('(e.%I)::%s::%s', c.name, c.base, c.plain_type)
-                                  else format('e.%I', c.name) end, ', ' order by c.ordinal))
+    select format('row(%s)::record operator(pg_catalog.*<>) row(%s)::record',
+                  string_agg(format('p.%I', c.source), ', ' order by c.ordinal) filter (where not c.is_index),
+                  string_agg(case when c.is_encrypted then encrypt._plain_value('e', c.name, c)
+                                  else format('e.%I', c.name) end, ', ' order by c.ordinal) filter (where not c.is_index))
            || coalesce(string_agg(format(' or p.%I is not null and (%s) is not true', c.name,
                            encrypt._token_comparison(format('e.%I', c.name), format('p.%I', c.name), c.cipher_type,
                                                      c.base)), '' order by c.ordinal)
                        filter (where c.has_token), '')
+           || coalesce(string_agg(format(' or (e.%I is null) is distinct from (p.%I is null) or p.%2$I is not null and not %s', c.name,
+                           c.source, encrypt._index_comparison(format('e.%I', c.name), format('p.%I', c.source), c)),
+                           '' order by c.ordinal)
+                       filter (where c.is_index), '')
     from encrypt._sync_columns(migration, plain, encrypted) c;
 end;
 comment on function encrypt._difference(integer, regclass, regclass) is 'condition that two rows with the same key differ';
+
+-- What a batch of a verification adds for per-row metadata: rows that were compared and are equal are verified. The comparison
+-- is a statement's, and so is this: rows that are changed meanwhile are newer versions, which don't have the version that was
+-- compared, also when they are looked at again after a wait. Rows that a writer has locked are left out, for they change; so no
+-- writer waits for a batch, nor a batch for a writer.
+create function encrypt._marking(shadow regclass) returns text
+    language sql stable set search_path = pg_catalog, pg_temp
+return format(
+    'free as (select s.ctid as place from only %1$s s join compared c on c.place = s.ctid and c.version = s.xmin'
+    ' where s.ctid = any (array(select n.place from compared n where n.is_there and not n.differs))'
+    ' and s.migration_status <> ''verified'' for no key update of s skip locked),'
+    ' marked as (update only %1$s s set migration_status = ''verified'' where s.ctid = any (array(select f.place from free f)))',
+    shadow);
+comment on function encrypt._marking(regclass) is 'parts of a statement that mark compared rows as verified';
 
 create function encrypt.start_verification(migration integer, options jsonb default '{}') returns integer
     language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
@@ -39,6 +58,8 @@ declare
     until text;
     key text;
     job integer;
+    -- After cutover the encrypted table is the application's: marking its rows would fire triggers, and write them back.
+    marks constant boolean := coalesce((m.options ->> 'metadata')::boolean, false) and m.phase <> 'cut_over';
 begin
     if m.phase not in ('backfilled', 'verified', 'cut_over') then
         raise exception using errcode = 'object_not_in_prerequisite_state',
@@ -55,12 +76,21 @@ begin
     -- Counted are: rows looked at, differing, missing in the shadow, in the shadow only, rows of the live table.
     for pair in select * from encrypt._leaf_pairs(migration) loop
         perform encrypt._add_task(job, pair.live, format(
-            'select array[count(*), count(*) filter (where %1$s.%2$s is not null and (%3$s)),'
-            ' count(*) filter (where %1$s.%2$s is null), 0, count(*)]'
-            ' from only %4$s %5$s left join only %6$s %1$s on %7$s where %5$s.ctid >= $1 and %5$s.ctid < %8$s',
+            case when marks then
+                'with compared as materialized (select %1$s.%2$s is not null as is_there, (%3$s) is true as differs,'
+                ' %1$s.ctid as place, %1$s.xmin as version'
+                ' from only %4$s %5$s left join only %6$s %1$s on %7$s where %5$s.ctid >= $1 and %5$s.ctid < %8$s), %9$s'
+                ' select array[count(*), count(*) filter (where is_there and differs), count(*) filter (where not is_there), 0,'
+                ' count(*)] from compared'
+            else
+                'select array[count(*), count(*) filter (where %1$s.%2$s is not null and (%3$s)),'
+                ' count(*) filter (where %1$s.%2$s is null), 0, count(*)]'
+                ' from only %4$s %5$s left join only %6$s %1$s on %7$s where %5$s.ctid >= $1 and %5$s.ctid < %8$s'
+            end,
             case when pair.forward then 'e' else 'p' end, key, encrypt._difference(migration, pair.plain, pair.encrypted),
             pair.live, case when pair.forward then 'p' else 'e' end, pair.shadow,
-            encrypt._key_condition(m.live, m.key_columns, 'p', 'e'), until), m.key_name);
+            encrypt._key_condition(m.live, m.key_columns, 'p', 'e'), until,
+            encrypt._marking(pair.shadow)), m.key_name);
         perform encrypt._add_task(job, pair.shadow, format(
             'select array[count(*), 0, 0, count(*) filter (where not exists (select from only %s t where %s)), 0]'
             ' from only %s s where s.ctid >= $1 and s.ctid < %s',
@@ -134,5 +164,6 @@ comment on procedure encrypt.verify(integer, jsonb) is
 -- why: parts of functions that check their caller
 revoke all on function
     encrypt._difference(integer, regclass, regclass),
+    encrypt._marking(regclass),
     encrypt._finish_verification(integer)
 from public;

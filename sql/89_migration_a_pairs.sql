@@ -74,16 +74,21 @@ comment on function encrypt._migration_pairs(integer) is
     'tables of a migration, each with its counterpart, the root of a partition tree first';
 
 -- What an index is, apart from its name, its table and how a type compares: what counterparts have in common.
-create function encrypt._index_signature(index regclass) returns text
+create function encrypt._index_signature(migration integer, index regclass) returns text
     language sql stable set search_path = pg_catalog, pg_temp as
 $$
     select json_build_array(
-        (select array_agg(pg_get_indexdef(i.indexrelid, k, false) order by k) from generate_series(1, i.indnatts) as k),
+        -- Columns by the names that they have on the plaintext table.
+        (select array_agg(coalesce(quote_ident(m.column_name), pg_get_indexdef(i.indexrelid, k, false)) order by k)
+         from generate_series(1, i.indnatts) as k
+         left join pg_attribute a on a.attrelid = i.indrelid and a.attnum = (i.indkey::int2[])[k - 1]
+         left join encrypt.migration_columns m on m.migration_id = _index_signature.migration
+              and a.attname in (m.value_column, m.index_column)),
         i.indnkeyatts, i.indoption::text, i.indisunique, i.indisprimary, i.indisexclusion,
         to_jsonb(i) -> 'indnullsnotdistinct', pg_get_expr(i.indpred, i.indrelid))::text
     from pg_index i where i.indexrelid = index
 $$;
-comment on function encrypt._index_signature(regclass) is 'columns, order, predicate and kind of an index';
+comment on function encrypt._index_signature(integer, regclass) is 'columns, order, predicate and kind of an index';
 
 -- Counterparts are found by what they are, not by what was recorded when the shadow was made: that survives a dump, and
 -- an index that somebody made on both tables meanwhile counts.
@@ -101,7 +106,7 @@ begin
         from pg_index i
         join pg_class c on c.oid = i.indexrelid
         join pg_am m on m.oid = c.relam
-        cross join lateral (select encrypt._index_signature(i.indexrelid)) as s (signature)
+        cross join lateral (select encrypt._index_signature(migration, i.indexrelid)) as s (signature)
         where i.indisvalid
           and (i.indrelid in (select p.live from pairs p) or i.indrelid in (select p.shadow from pairs p))
     )
@@ -167,7 +172,7 @@ comment on function encrypt._statistics_pairs(integer) is
 revoke all on function encrypt._migration_for(integer, text[]) from public;
 revoke all on function encrypt._next_step(integer, text) from public;
 revoke all on function encrypt._migration_pairs(integer) from public;
-revoke all on function encrypt._index_signature(regclass) from public;
+revoke all on function encrypt._index_signature(integer, regclass) from public;
 revoke all on function encrypt._index_pairs(integer) from public;
 revoke all on function encrypt._identity_pairs(integer) from public;
 revoke all on function encrypt._statistics_pairs(integer) from public;

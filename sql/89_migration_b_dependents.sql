@@ -37,32 +37,32 @@ $$;
 comment on function encrypt._comment_statement(text, text, regclass, oid, integer) is
     'statement that gives an object the comment it has; null if it has none';
 
--- The names in the statements are those of now, qualified: pg_catalog alone is in the path.
-create function encrypt._trigger_statements(relation regclass, out place integer, out statement text)
+-- The names in the statements are those of now, qualified: pg_catalog alone is in the path. On the relation named future.
+create function encrypt._trigger_statements(relation regclass, future text, out place integer, out statement text)
     returns setof record
     language sql stable set search_path = pg_catalog, pg_temp as
 $$
     select s.place, s.statement
     from pg_trigger t
     cross join lateral (
-        select 1, pg_get_triggerdef(t.oid, false) where t.tgparentid = 0
+        select 1, encrypt._trigger_definition(t.oid, future) where t.tgparentid = 0
         union all
         -- A partition's copy of a trigger can be switched by itself.
-        select 2, format('alter table %s %s trigger %I', relation,
+        select 2, format('alter table %s %s trigger %I', future,
                          case t.tgenabled when 'D' then 'disable' when 'R' then 'enable replica'
                                           when 'A' then 'enable always' else 'enable' end, t.tgname)
         where t.tgenabled <> coalesce((select above.tgenabled from pg_trigger above where above.oid = t.tgparentid), 'O')
         union all
-        select 3, encrypt._comment_statement('trigger', format('%I on %s', t.tgname, relation), 'pg_trigger', t.oid)
+        select 3, encrypt._comment_statement('trigger', format('%I on %s', t.tgname, future), 'pg_trigger', t.oid)
         union all
-        select 3, format('alter trigger %I on %s depends on extension %I', t.tgname, relation, e.extname)
+        select 3, format('alter trigger %I on %s depends on extension %I', t.tgname, future, e.extname)
         from pg_depend d join pg_extension e on d.refclassid = 'pg_extension'::regclass and e.oid = d.refobjid
         where d.classid = 'pg_trigger'::regclass and d.objid = t.oid and d.deptype = 'x' and t.tgparentid = 0
     ) as s (place, statement)
     where t.tgrelid = relation and encrypt._is_user_trigger(t.oid) and s.statement is not null
     order by s.place, t.tgname
 $$;
-comment on function encrypt._trigger_statements(regclass) is
+comment on function encrypt._trigger_statements(regclass, text) is
     'statements that make the user triggers of a table or view as they are';
 
 create function encrypt._is_user_trigger(trigger oid) returns boolean
@@ -70,11 +70,12 @@ create function encrypt._is_user_trigger(trigger oid) returns boolean
 $$
     select not t.tgisinternal
        and t.tgfoid not in ('encrypt.encrypt_and_sync_row()'::regprocedure,
-                            'encrypt.delete_encrypted_row()'::regprocedure)
+                            'encrypt.delete_encrypted_row()'::regprocedure,
+                            'encrypt._stamp_row()'::regprocedure)
     from pg_trigger t where t.oid = trigger
 $$;
 comment on function encrypt._is_user_trigger(oid) is
-    'whether a trigger is neither a constraint''s nor one that keeps a shadow in step';
+    'whether a trigger is neither a constraint''s nor one of a migration''s own';
 
 create function encrypt._view_statements(view regclass) returns setof text
     language sql stable set search_path = pg_catalog, pg_temp as
@@ -99,7 +100,7 @@ $$
         union all
         select 4, pg_get_ruledef(r.oid) from pg_rewrite r where r.ev_class = view and r.rulename <> '_RETURN'
         union all
-        select 4 + t.place, t.statement from encrypt._trigger_statements(view) t
+        select 4 + t.place, t.statement from encrypt._trigger_statements(view, view::text) t
         union all
         select 10, encrypt._comment_statement('view', view::text, 'pg_class', view)
         union all
@@ -167,29 +168,29 @@ $$
 $$;
 comment on function encrypt._role(oid) is 'a role as GRANT names it';
 
-create function encrypt._policy_statements(relation regclass) returns setof text
+create function encrypt._policy_statements(relation regclass, future text) returns setof text
     language sql stable set search_path = pg_catalog, pg_temp as
 $$
     select s.statement
     from pg_policy p
     cross join lateral (values
-        (format('create policy %I on %s as %s for %s to %s%s%s', p.polname, relation,
+        (format('create policy %I on %s as %s for %s to %s%s%s', p.polname, future,
                 case when p.polpermissive then 'permissive' else 'restrictive' end,
                 case p.polcmd when 'r' then 'select' when 'a' then 'insert' when 'w' then 'update'
                               when 'd' then 'delete' else 'all' end,
                 (select string_agg(encrypt._role(r), ', ') from unnest(p.polroles) as r),
                 ' using (' || pg_get_expr(p.polqual, p.polrelid) || ')',
                 ' with check (' || pg_get_expr(p.polwithcheck, p.polrelid) || ')')),
-        (encrypt._comment_statement('policy', format('%I on %s', p.polname, relation), 'pg_policy', p.oid))
+        (encrypt._comment_statement('policy', format('%I on %s', p.polname, future), 'pg_policy', p.oid))
     ) as s (statement)
     where p.polrelid = relation and s.statement is not null
 $$;
-comment on function encrypt._policy_statements(regclass) is 'statements that make the row security policies of a table as they are';
+comment on function encrypt._policy_statements(regclass, text) is 'statements that make the row security policies of a table as they are';
 
-create function encrypt._publication_statements(relation regclass) returns setof text
+create function encrypt._publication_statements(relation regclass, future text) returns setof text
     language sql stable set search_path = pg_catalog, pg_temp as
 $$
-    select format('alter publication %I add table only %s%s%s', p.pubname, relation,
+    select format('alter publication %I add table only %s%s%s', p.pubname, future,
                   ' (' || (select string_agg(quote_ident(a.attname), ', ' order by a.attnum)
                            from pg_attribute a where a.attrelid = relation and a.attnum = any (r.prattrs::int2[])) || ')',
                   ' where (' || pg_get_expr(r.prqual, r.prrelid) || ')')
@@ -197,7 +198,7 @@ $$
     where r.prrelid = relation
     order by p.pubname
 $$;
-comment on function encrypt._publication_statements(regclass) is
+comment on function encrypt._publication_statements(regclass, text) is
     'statements that add a table to the publications that name it';
 
 -- What still reads the table that is no longer called by its name: it would go on working, on the wrong table, until that
@@ -260,12 +261,12 @@ comment on function encrypt._stray_dependents(integer) is
 -- why: helpers of the exchange, with the rights of the extension's owner
 revoke all on function encrypt._dependent_views(integer) from public;
 revoke all on function encrypt._comment_statement(text, text, regclass, oid, integer) from public;
-revoke all on function encrypt._trigger_statements(regclass) from public;
+revoke all on function encrypt._trigger_statements(regclass, text) from public;
 revoke all on function encrypt._is_user_trigger(oid) from public;
 revoke all on function encrypt._view_statements(regclass) from public;
 revoke all on function encrypt._column_privileges(regclass) from public;
 revoke all on function encrypt._set_privileges(text, aclitem[], jsonb) from public;
 revoke all on function encrypt._role(oid) from public;
-revoke all on function encrypt._policy_statements(regclass) from public;
-revoke all on function encrypt._publication_statements(regclass) from public;
+revoke all on function encrypt._policy_statements(regclass, text) from public;
+revoke all on function encrypt._publication_statements(regclass, text) from public;
 revoke all on function encrypt._stray_dependents(integer) from public;

@@ -9,11 +9,13 @@ $$
 begin
     return query
     with pairs as materialized (select * from encrypt._migration_pairs(migration)),
+    -- By the names on the plaintext table; tokens and metadata have no counterpart.
+    known as materialized (select * from encrypt._counterparts(migration)),
     migrated as materialized (
         select c.column_name, c.plain_type, c.cipher_type from encrypt.migration_columns c where c.migration_id = migration
     ),
     facts as materialized (
-        select a.attrelid, a.attname, m.column_name is not null as migrated,
+        select a.attrelid, k.counterpart as attname, m.column_name is not null as migrated,
                case when m.column_name is null then format_type(a.atttypid, a.atttypmod)
                     when a.atttypid = m.cipher_type or format_type(a.atttypid, a.atttypmod) = m.plain_type then ''
                     else 'changed' end as type,
@@ -22,11 +24,14 @@ begin
                case when a.attnotnull then coalesce(n.convalidated, true) end as filled,
                a.attidentity, a.attgenerated,
                -- A default of an encrypted column is the same value, sealed.
-               case when m.column_name is null then pg_get_expr(d.adbin, d.adrelid) else (d.oid is not null)::text end
-                   as preset,
+               -- That of a column that is exposed otherwise was sealed, or went to the view, when the shadow was made.
+               case when m.column_name is null then pg_get_expr(d.adbin, d.adrelid)
+                    when m.cipher_type <> 'encrypt.ciphertext'::regtype then (d.oid is not null)::text end as preset,
                case when m.column_name is null then a.attcollation end as collation
         from pg_attribute a
-        left join migrated m on m.column_name = a.attname
+        join known k on k.relation = a.attrelid and k.number = a.attnum and k.part is distinct from 'token'
+             and k.part is distinct from 'metadata'
+        left join migrated m on m.column_name = k.counterpart
         left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
         left join pg_constraint n on n.conrelid = a.attrelid and n.contype = 'n' and n.conkey = array[a.attnum]
         where a.attnum > 0 and not a.attisdropped
@@ -48,8 +53,8 @@ begin
     from encrypt._index_pairs(migration) i
     join pg_index x on x.indexrelid = i.live
     where i.shadow is null
-      and not exists (select from pg_attribute a join migrated m on m.column_name = a.attname
-                      where a.attrelid = x.indrelid and a.attnum = any (x.indkey::int2[]))
+      and not exists (select from known n
+                      where n.relation = x.indrelid and n.number = any (x.indkey::int2[]) and n.part is not null)
     union all
     select format('constraint %I of table %s', coalesce(l.conname, s.conname), coalesce(l.live, s.live))
     from (
@@ -62,9 +67,9 @@ begin
     ) s on s.live = l.live and s.conname = l.conname
     -- A check of an encrypted column is written otherwise there, or was given up at the start.
     where l.definition is distinct from s.definition
-      and not exists (select from pg_attribute a join migrated m on m.column_name = a.attname
-                      where a.attrelid = coalesce(l.conrelid, s.conrelid)
-                        and a.attnum = any (coalesce(l.conkey, s.conkey)))
+      and not exists (select from known n
+                      where n.relation = coalesce(l.conrelid, s.conrelid) and n.number = any (coalesce(l.conkey, s.conkey))
+                        and n.part is not null)
     union all
     select format('statistics %I of table %s', o.stxname, o.stxrelid::regclass)
     from encrypt._statistics_pairs(migration) x
@@ -111,13 +116,14 @@ begin
         join pg_class l on l.oid = p.live
         join pg_class s on s.oid = p.shadow
     ),
+    known as materialized (select * from encrypt._counterparts(migration)),
     columns as materialized (
-        select p.live, p.shadow, a as l, b as s,
-               exists (select from encrypt.migration_columns m
-                       where m.migration_id = migration and m.column_name = a.attname) as migrated
+        select p.live, p.shadow, a as l, b as s, x.part is not null as migrated
         from pairs p
-        join pg_attribute a on a.attrelid = p.live and a.attnum > 0 and not a.attisdropped
-        join pg_attribute b on b.attrelid = p.shadow and b.attname = a.attname and not b.attisdropped
+        join known x on x.relation = p.live and x.part is distinct from 'token'
+        join known y on y.relation = p.shadow and y.part is distinct from 'token' and y.counterpart = x.counterpart
+        join pg_attribute a on a.attrelid = p.live and a.attnum = x.number
+        join pg_attribute b on b.attrelid = p.shadow and b.attnum = y.number
     )
     select format('alter table %s owner to %I', p.shadow, pg_get_userbyid((p.l).relowner))
     from pairs p where (p.l).relowner <> (p.s).relowner
@@ -156,7 +162,7 @@ begin
                    from pg_options_to_table((p.l).reloptions) o))
     from pairs p where (p.l).reloptions is not null and (p.l).reloptions is distinct from (p.s).reloptions
     union all
-    select format('alter table %s alter column %I set statistics %s', c.shadow, (c.l).attname,
+    select format('alter table %s alter column %I set statistics %s', c.shadow, (c.s).attname,
                   coalesce((c.l).attstattarget, -1))
     from columns c where coalesce((c.l).attstattarget, -1) <> coalesce((c.s).attstattarget, -1)
     union all
@@ -173,7 +179,7 @@ begin
     from pairs p
     where obj_description(p.live, 'pg_class') is distinct from obj_description(p.shadow, 'pg_class')
     union all
-    select format('comment on column %s.%I is %L', c.shadow, (c.l).attname, col_description(c.live, (c.l).attnum))
+    select format('comment on column %s.%I is %L', c.shadow, (c.s).attname, col_description(c.live, (c.l).attnum))
     from columns c
     where col_description(c.live, (c.l).attnum) is distinct from col_description(c.shadow, (c.s).attnum)
     union all
@@ -197,12 +203,13 @@ begin
     where obj_description(l.oid, 'pg_constraint') is distinct from obj_description(s.oid, 'pg_constraint')
     union all
     select format('select encrypt._set_privileges(%L, %L, %L)', p.shadow::text,
-                  coalesce((p.l).relacl, acldefault('r', (p.l).relowner)), encrypt._column_privileges(p.live))
+                  coalesce((p.l).relacl, acldefault('r', (p.l).relowner)),
+                  encrypt._expected_privileges(migration, p.live, p.shadow))
     from pairs p
     where encrypt._sorted_acl(coalesce((p.l).relacl, acldefault('r', (p.l).relowner)))
           <> encrypt._sorted_acl(coalesce((p.s).relacl, acldefault('r', (p.s).relowner)))
        or (select jsonb_object_agg(c.key, encrypt._sorted_acl(c.value::aclitem[]))
-           from jsonb_each_text(encrypt._column_privileges(p.live)) c)
+           from jsonb_each_text(encrypt._expected_privileges(migration, p.live, p.shadow)) c)
           is distinct from
           (select jsonb_object_agg(c.key, encrypt._sorted_acl(c.value::aclitem[]))
            from jsonb_each_text(encrypt._column_privileges(p.shadow)) c);
@@ -210,6 +217,22 @@ end
 $$;
 comment on function encrypt._settings_statements(integer) is
     'statements that give the shadows what was changed on the live tables meanwhile';
+
+-- Who may use a column may use what it consists of in the other table.
+create function encrypt._expected_privileges(migration integer, live regclass, shadow regclass) returns jsonb
+    language plpgsql stable set search_path = pg_catalog, pg_temp as
+$$
+begin
+    return (
+        select coalesce(jsonb_object_agg(s.name, a.attacl::text), '{}')
+        from encrypt._counterparts(migration) s
+        join encrypt._counterparts(migration) l on l.counterpart = s.counterpart and l.part is distinct from 'token'
+        join pg_attribute a on a.attrelid = l.relation and a.attnum = l.number
+        where s.relation = _expected_privileges.shadow and l.relation = _expected_privileges.live and a.attacl is not null);
+end
+$$;
+comment on function encrypt._expected_privileges(integer, regclass, regclass) is
+    'access lists that the columns of a shadow should have, by their names';
 
 create function encrypt._sorted_acl(acl aclitem[]) returns text[]
     language sql immutable set search_path = pg_catalog, pg_temp as
@@ -230,8 +253,10 @@ declare
     suffix text := case encrypt._shadow_suffix(migration) when 'encrypted' then '_plaintext' else '_encrypted' end;
     item record;
 begin
+    perform encrypt._exchange_exposed_names(migration);
     for item in
         select 'table' as kind, p.live::oid as live, p.shadow::oid as shadow from encrypt._migration_pairs(migration) p
+        where not (p.root and encrypt._exposure(migration) = 'view')
         union all
         select 'index', i.live, i.shadow from encrypt._index_pairs(migration) i where i.shadow is not null
         union all
@@ -316,6 +341,7 @@ declare
     statement text;
 begin
     perform encrypt._refuse_differences(migration);
+    perform encrypt._remember_name(migration);
     for item in select s.subname from pg_subscription s join pg_subscription_rel r on r.srsubid = s.oid
                 where s.subenabled and r.srrelid in (select p.live from encrypt._migration_pairs(migration) p)
     loop
@@ -325,7 +351,8 @@ begin
             hint = format('alter subscription %I disable;', item.subname);
     end loop;
 
-    for statement in select s from encrypt._settings_statements(migration) s loop
+    for statement in select s from encrypt._settings_statements(migration) s
+                     union all select s from encrypt._exposed_settings(migration) s loop
         execute statement;
     end loop;
 
@@ -342,19 +369,20 @@ begin
         select 1 as place, v.level, v.view::oid as object, s.statement, s.nth
         from encrypt._dependent_views(migration) v
         cross join lateral encrypt._view_statements(v.view) with ordinality as s (statement, nth)
+        where v.view is distinct from (select m.exposed from encrypt.migrations m where m.migration_id = migration)
         union all
         select 2, 0, p.live, s.statement, s.nth
         from encrypt._migration_pairs(migration) p
-        cross join lateral encrypt._policy_statements(p.live) with ordinality as s (statement, nth)
+        cross join lateral encrypt._policy_statements(p.live, encrypt._future_name(migration, p.live)) with ordinality as s (statement, nth)
         union all
         -- Of all tables before any is switched: making a partitioned table's trigger makes those of its partitions.
         select 3, s.place, p.live, s.statement, s.nth
         from encrypt._migration_pairs(migration) p
-        cross join lateral encrypt._trigger_statements(p.live) with ordinality as s (place, statement, nth)
+        cross join lateral encrypt._trigger_statements(p.live, encrypt._future_name(migration, p.live)) with ordinality as s (place, statement, nth)
         union all
         select 4, 0, p.live, s.statement, s.nth
         from encrypt._migration_pairs(migration) p
-        cross join lateral encrypt._publication_statements(p.live) with ordinality as s (statement, nth)
+        cross join lateral encrypt._publication_statements(p.live, encrypt._future_name(migration, p.live)) with ordinality as s (statement, nth)
     ) as s;
 
     -- Dropped. Triggers leave the table that becomes the shadow: there dual write would fire them once more.
@@ -397,9 +425,17 @@ begin
     perform encrypt._exchange_names(migration);
     update encrypt.migrations m set live = m.shadow, shadow = m.live where m.migration_id = migration;
     perform encrypt._switch_keys(migration);
+    perform encrypt._expose(migration);
 
     foreach statement in array coalesce(again, '{}') loop
-        execute statement;
+        begin
+            execute statement;
+        exception when undefined_column or undefined_table then
+            raise exception using errcode = 'dependent_objects_still_exist',
+                message = format('migration %s: an object can''t be made on the other table', migration),
+                detail = format('%s, in: %s', sqlerrm, statement),
+                hint = 'Drop it, and make it again afterwards as the columns are then.';
+        end;
     end loop;
 
     select array_agg(d) into strays from encrypt._stray_dependents(migration) d;
@@ -418,6 +454,7 @@ comment on function encrypt._exchange(integer) is
 -- why: helpers of the steps, with the rights of the extension's owner
 revoke all on function encrypt._shadow_differences(integer) from public;
 revoke all on function encrypt._settings_statements(integer) from public;
+revoke all on function encrypt._expected_privileges(integer, regclass, regclass) from public;
 revoke all on function encrypt._sorted_acl(aclitem[]) from public;
 revoke all on function encrypt._exchange_names(integer) from public;
 revoke all on function encrypt._rehearse_exchange(integer) from public;

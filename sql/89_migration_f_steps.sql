@@ -10,6 +10,7 @@ declare
     unknown regclass;
 begin
     perform encrypt._migration_for(migration, 'verified');
+    perform encrypt._check_exposed_name(migration);
     if encrypt._prepare_swap(migration, deadline) then
         return false;
     end if;

@@ -11,7 +11,7 @@ begin
     select m.migration_id, array(select c.column_name::text from encrypt.migration_columns c
                                  where c.migration_id = m.migration_id order by 1)
     into existing, its_columns
-    from encrypt.migrations m where m.live = target and m.ended_at is null;
+    from encrypt.migrations m where target in (m.live, m.exposed) and m.ended_at is null;
     if existing is not null
        and its_columns <> array(select distinct quoted::name::text from unnest(columns) as quoted order by 1) then
         raise exception using errcode = 'object_not_in_prerequisite_state',

@@ -8,7 +8,7 @@ declare
     oldest pg_lsn;
 begin
     select * into m from encrypt.migrations r
-    where r.live = target and r.phase in ('cut_over', 'finalized')
+    where target in (r.live, r.exposed) and r.phase in ('cut_over', 'finalized')
     order by r.migration_id desc limit 1;
     if m.migration_id is null then
         raise exception using errcode = 'undefined_object',
