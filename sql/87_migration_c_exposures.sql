@@ -108,7 +108,17 @@ begin
     from exposure e, pg_attribute a
     cross join aclexplode(a.attacl) x
     where e.name = 'view' and a.attrelid = target and a.attnum > 0 and not a.attisdropped and x.privilege_type = 'SELECT'
-      and not case x.grantee when 0 then false else has_table_privilege(x.grantee, target, 'select') end;
+      and not case x.grantee when 0 then false else has_table_privilege(x.grantee, target, 'select') end
+    union all
+    -- The default is the view's then, and what is left out is written like the rest.
+    select distinct format('role %s may insert some columns of %s only, and %I has a default', encrypt._grantee(x.grantee), target,
+                           d.attname),
+           format('grant insert (%I) on %s to %s;', d.attname, target, encrypt._grantee(x.grantee))
+    from exposure e, pg_attribute a
+    cross join aclexplode(a.attacl) x
+    join pg_attribute d on d.attrelid = target and d.attname = any (columns) and d.atthasdef and d.attgenerated = ''
+    where e.name = 'view' and a.attrelid = target and a.attnum > 0 and not a.attisdropped and x.privilege_type = 'INSERT'
+      and not case x.grantee when 0 then false else has_column_privilege(x.grantee, target, d.attnum, 'insert') end;
 end
 $$;
 comment on function encrypt._exposure_refusals(regclass, name[], name[], jsonb) is

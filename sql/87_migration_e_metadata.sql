@@ -19,7 +19,8 @@ $$
             ', encryption_algorithm text generated always as (coalesce(%s)) stored'
             ', encrypted_at timestamptz not null default now()'
             ', migration_status text not null default ''migrated'''
-            ' check (migration_status in (''pending'', ''migrated'', ''verified''))',
+            -- Named, since partitions must have their parent's.
+            ' constraint migration_status_known check (migration_status in (''pending'', ''migrated'', ''verified''))',
             string_agg(format('encrypt._key_id_of(%I)', c.value_column), ', ' order by a.attnum),
             -- The first byte of an envelope is its format; values of encrypted types have but one.
             string_agg(format(

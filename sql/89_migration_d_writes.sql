@@ -43,7 +43,9 @@ begin
                   format_type(v.atttypid, v.atttypmod)),
            coalesce(a.attidentity <> '', false),
            coalesce(a.attgenerated <> '' or a.attidentity = 'a', false),
-           has_column_privilege(role, m.live, a.attnum, 'insert'), has_column_privilege(role, m.live, a.attnum, 'update')
+           -- Encrypted columns have their default here only.
+           has_column_privilege(role, m.live, a.attnum, 'insert') or c.column_name is not null and v.atthasdef,
+           has_column_privilege(role, m.live, a.attnum, 'update')
     from encrypt.migrations m
     join pg_attribute v on v.attrelid = m.exposed and v.attnum > 0 and not v.attisdropped
     left join encrypt.migration_columns c on c.migration_id = m.migration_id and c.column_name = v.attname
@@ -65,7 +67,7 @@ comment on function encrypt._write_columns(regclass, name) is 'columns of a decr
 --
 -- | event | statements |
 -- |---|---|
--- | INSERT | without and with a number for the identity column; whether the row has one, if the table has such a column |
+-- | INSERT | without and with a number for the identity column; whether the row has one, and has something for generated columns |
 -- | UPDATE | which columns differ; what comes before and after the assignments; one that changes nothing; one for each column |
 -- | DELETE | the statement |
 -- | CONFLICT | whether somebody else has changed the row that a statement did not find as it saw it |
@@ -91,7 +93,10 @@ begin
                      format('(%s) select %s from (select ($2).*) n', string_agg(p.names, ', ' order by w.ordinal),
                             string_agg(p.made, ', ' order by w.ordinal)) as given,
                      string_agg(w.returned, ', ' order by w.ordinal) as shown,
-                     string_agg(format('select ($2).%I is not null', w.name), '') filter (where w.is_identity) as test
+                     format('select array[%s, %s]',
+                            coalesce(string_agg(format('($2).%I is not null', w.name), ' or ') filter (where w.is_identity), 'false'),
+                            coalesce(string_agg(format('($2).%I is not null', w.name), ' or ') filter (where w.is_fixed and not w.is_identity),
+                                     'false')) as test
               from encrypt._write_columns(target, role) w
               left join lateral (
                   select string_agg(quote_ident(c.name), ', ' order by c.n) as names, string_agg(c.value, ', ' order by c.n) as made
@@ -153,14 +158,16 @@ declare
     statements text[] := encrypt._write_statements(tg_relid, current_user, tg_op);
     chosen boolean[];
     assigned text;
-    given boolean;
+    conflict boolean;
     rows bigint;
 begin
     if tg_op operator(pg_catalog.=) 'INSERT' then
-        if statements[3] is not null then
-            execute statements[3] into given using old, new;
+        execute statements[3] into chosen using old, new;
+        if chosen[2] then
+            raise exception using errcode = 'generated_always',
+                message = pg_catalog.format('cannot insert a non-DEFAULT value into a generated column of view "%s"', tg_table_name);
         end if;
-        execute case when given then statements[2] else statements[1] end into new using old, new;
+        execute case when chosen[1] then statements[2] else statements[1] end into new using old, new;
         get diagnostics rows = row_count;
         -- A trigger of the table would have none.
         if rows operator(pg_catalog.=) 0 then
@@ -186,8 +193,8 @@ begin
         return new;
     end if;
     statements := encrypt._write_statements(tg_relid, current_user, 'CONFLICT');
-    execute statements[1] into given using old;
-    if given then
+    execute statements[1] into conflict using old;
+    if conflict then
         raise exception using errcode = 'serialization_failure',
             message = pg_catalog.format('row of view "%s" was changed by another transaction', tg_table_name),
             hint = 'Run the transaction again, or lock the row first with SELECT ... FOR UPDATE.';

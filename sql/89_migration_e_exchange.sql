@@ -118,12 +118,19 @@ begin
     ),
     known as materialized (select * from encrypt._counterparts(migration)),
     columns as materialized (
-        select p.live, p.shadow, a as l, b as s, x.part is not null as migrated
+        -- Statistics are about tokens where there are any.
+        select p.live, p.shadow, a as l, b as s, x.part is not null as migrated, coalesce(q.attname, b.attname) as counted,
+               coalesce(case when o.attname is null then a.attstattarget else o.attstattarget end, -1) as wanted,
+               coalesce(case when q.attname is null then b.attstattarget else q.attstattarget end, -1) as found
         from pairs p
         join known x on x.relation = p.live and x.part is distinct from 'token'
         join known y on y.relation = p.shadow and y.part is distinct from 'token' and y.counterpart = x.counterpart
         join pg_attribute a on a.attrelid = p.live and a.attnum = x.number
         join pg_attribute b on b.attrelid = p.shadow and b.attnum = y.number
+        left join known v on v.relation = p.live and v.part = 'token' and v.counterpart = x.counterpart
+        left join pg_attribute o on o.attrelid = p.live and o.attnum = v.number
+        left join known w on w.relation = p.shadow and w.part = 'token' and w.counterpart = x.counterpart
+        left join pg_attribute q on q.attrelid = p.shadow and q.attnum = w.number
     )
     select format('alter table %s owner to %I', p.shadow, pg_get_userbyid((p.l).relowner))
     from pairs p where (p.l).relowner <> (p.s).relowner
@@ -162,9 +169,8 @@ begin
                    from pg_options_to_table((p.l).reloptions) o))
     from pairs p where (p.l).reloptions is not null and (p.l).reloptions is distinct from (p.s).reloptions
     union all
-    select format('alter table %s alter column %I set statistics %s', c.shadow, (c.s).attname,
-                  coalesce((c.l).attstattarget, -1))
-    from columns c where coalesce((c.l).attstattarget, -1) <> coalesce((c.s).attstattarget, -1)
+    select format('alter table %s alter column %I set statistics %s', c.shadow, c.counted, c.wanted)
+    from columns c where c.wanted <> c.found
     union all
     select format('alter table %s alter column %I set storage %s', c.shadow, (c.l).attname,
                   case (c.l).attstorage when 'p' then 'plain' when 'e' then 'external' when 'm' then 'main'

@@ -34,7 +34,7 @@ select refused('ok', '{a, nothing}');
 select refused('ok', '{xmin}');
 select refused('ok', '{a}', '{b}');
 select refused('ok', '{a}', '{}', '{"strategy": "in_place"}');
-select refused('ok', '{a}', '{}', '{"expose": "view"}');
+select refused('ok', '{a}', '{}', '{"expose": "trigger"}');
 select refused('ok', '{a}', '{}', '{"checks": "maybe"}');
 select refused('ok', '{a}', '{}', '{"chekcs": "keep"}');
 select refused('ok', '{a}', '{}', '[]');
