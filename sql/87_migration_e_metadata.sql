@@ -35,6 +35,11 @@ $$
 $$;
 comment on function encrypt._metadata_definitions(integer) is 'definitions of the columns with metadata';
 
+-- As a function: PostgreSQL prints the operator on two rows so that it is read again as one on each of their columns.
+create function encrypt._image_differs(record, record) returns boolean
+    language internal immutable strict parallel safe as 'record_image_ne';
+comment on function encrypt._image_differs(record, record) is 'whether two rows are stored differently';
+
 create function encrypt._stamp_row() returns trigger
     language plpgsql as
 $$
@@ -63,7 +68,7 @@ begin
     select string_agg(format('%%1$s.%I', replace(c.value_column, '%', '%%')), ', ' order by c.column_name) into columns
     from encrypt.migration_columns c where c.migration_id = migration;
     perform encrypt._execute_as_owner(plain, format(
-        'create trigger %I before update on %s for each row when (row(%s)::record operator(pg_catalog.*<>) row(%s)::record)'
+        'create trigger %I before update on %s for each row when (encrypt._image_differs(row(%s), row(%s)))'
         ' execute function encrypt._stamp_row()', name, made, format(columns, 'old'), format(columns, 'new')));
     perform encrypt._execute_as_owner(plain, format('alter table %s enable always trigger %I', made, name));
 end
