@@ -96,7 +96,7 @@ declare
     encrypted regclass;
     view_name name;
     made text;
-    statement text;
+    part record;
 begin
     select * into m from encrypt.migrations g where g.migration_id = migration;
     select c.* into plain from encrypt.migration_relations r join pg_class c on c.oid = r.plain
@@ -120,11 +120,16 @@ begin
                       encrypted)
         from pg_attribute a where a.attrelid = plain.oid and a.attnum > 0 and not a.attisdropped));
     update encrypt.migrations g set exposed = made::regclass where g.migration_id = migration;
-    for statement in
-        select s.statement from encrypt._exposed_statements(migration, plain.oid, made) as s (place, statement)
+    for part in
+        select s.place, s.statement from encrypt._exposed_statements(migration, plain.oid, made) as s
         where s.statement is not null order by s.place
     loop
-        execute statement;
+        -- What the owner wrote is parsed with the owner's rights. Privileges are given by a helper of ours.
+        if part.place < 3 then
+            perform encrypt._execute_as_owner(encrypted, part.statement);
+        else
+            execute part.statement;
+        end if;
     end loop;
     if exposure = 'view' then
         perform encrypt._execute_as_owner(encrypted, format(
