@@ -1,6 +1,7 @@
 -- default settings only: the plans of catalog lookups are PostgreSQL's, and compiling them takes minutes
 -- Cutover, rollback and finalize: what hangs on a table is the same before and after, on both ways.
 set client_min_messages = error;
+\set SHOW_CONTEXT never
 -- Numbers are in messages.
 select setval('encrypt.migrations_migration_id_seq', 7000) is not null as numbered;
 create schema migration_cutover;
