@@ -31,8 +31,10 @@ call encrypt.cutover(:migration);
 
 -- The application's statement, word for word, is answered by the index of the encrypted column:
 
+set role demo_visitors;
 explain (costs off) select id, email from visitors where email = 'user77@example.com';
 select id, email from visitors where email = 'user77@example.com';
+reset role;
 
 -- Second thoughts: the plaintext table was kept in step, and takes its place again, with every write.
 

@@ -197,7 +197,7 @@ $$;
 comment on function encrypt._report_step(text, integer) is 'says what a step of a migration has come to';
 
 -- Procedures that commit run with the rights and the search_path of the caller: so there is nothing in them to resolve.
-create procedure encrypt.cutover(migration integer, lock_timeout interval default '500 ms', attempts integer default 60)
+create procedure encrypt._run_step(step text, migration integer, lock_timeout interval, attempts integer)
     language plpgsql as
 $$
 declare
@@ -206,9 +206,18 @@ begin
     while attempt is not null loop
         commit;
         set transaction isolation level read committed;
-        attempt := encrypt._try_step('cutover', migration, lock_timeout, attempt, attempts);
+        attempt := encrypt._try_step(step, migration, lock_timeout, attempt, attempts);
     end loop;
-    perform encrypt._report_step('cutover', migration);
+    perform encrypt._report_step(step, migration);
+end
+$$;
+comment on procedure encrypt._run_step(text, integer, interval, integer) is 'runs a step of a migration, attempt after attempt';
+
+create procedure encrypt.cutover(migration integer, lock_timeout interval default '500 ms', attempts integer default 60)
+    language plpgsql as
+$$
+begin
+    call encrypt._run_step('cutover', migration, lock_timeout, attempts);
 end
 $$;
 comment on procedure encrypt.cutover(integer, interval, integer) is
@@ -217,15 +226,8 @@ comment on procedure encrypt.cutover(integer, interval, integer) is
 create procedure encrypt.rollback_migration(migration integer, lock_timeout interval default '500 ms', attempts integer default 60)
     language plpgsql as
 $$
-declare
-    attempt integer := 1;
 begin
-    while attempt is not null loop
-        commit;
-        set transaction isolation level read committed;
-        attempt := encrypt._try_step('rollback', migration, lock_timeout, attempt, attempts);
-    end loop;
-    perform encrypt._report_step('rollback', migration);
+    call encrypt._run_step('rollback', migration, lock_timeout, attempts);
 end
 $$;
 comment on procedure encrypt.rollback_migration(integer, interval, integer) is
@@ -234,22 +236,15 @@ comment on procedure encrypt.rollback_migration(integer, interval, integer) is
 create procedure encrypt.finalize_migration(migration integer, lock_timeout interval default '500 ms', attempts integer default 60)
     language plpgsql as
 $$
-declare
-    attempt integer := 1;
 begin
-    while attempt is not null loop
-        commit;
-        set transaction isolation level read committed;
-        attempt := encrypt._try_step('finalize', migration, lock_timeout, attempt, attempts);
-    end loop;
-    perform encrypt._report_step('finalize', migration);
+    call encrypt._run_step('finalize', migration, lock_timeout, attempts);
 end
 $$;
 comment on procedure encrypt.finalize_migration(integer, interval, integer) is
     'drops the plaintext table after cutover, and says where plaintext may be left';
 
--- why: they check the caller themselves, but only whoever owns tables has a use for them; _try_step and _report_step
--- stay open to the procedures' callers
+-- why: they check the caller themselves, but only whoever owns tables has a use for them; _try_step, _report_step
+-- and _run_step stay open to the procedures' callers
 revoke all on function encrypt._cut_over(integer, timestamptz) from public;
 revoke all on function encrypt._cancel_jobs(integer) from public;
 revoke all on function encrypt._roll_back(integer, timestamptz) from public;
