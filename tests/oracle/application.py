@@ -123,6 +123,8 @@ class Application:
 
     def _assigned(self, query: Query, column: Column) -> str:
         choice = self.random.random()
+        if column.is_bound and choice < 0.7:
+            return self.random.choice(("null", column.quoted))
         if choice < 0.1:
             return column.quoted
         if choice < 0.2:
@@ -136,6 +138,8 @@ class Application:
 
     @staticmethod
     def _fits(source: Column, target: Column) -> bool:
+        if target.is_bound and source != target:
+            return False
         # Between encrypted types PostgreSQL converts by itself only to types of strings (docs/limits.md).
         if source.migrated and target.migrated and source != target and source.type != "text":
             return False

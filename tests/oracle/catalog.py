@@ -31,7 +31,9 @@ QUERIES = {
     "constraint": """
         select conrelid::regclass || '.' || conname, concat_ws(' | ', pg_get_constraintdef(oid), convalidated, condeferrable,
                conislocal, coninhcount)
-        from pg_constraint where connamespace = %(schema)s::regnamespace""",
+        from pg_constraint o where connamespace = %(schema)s::regnamespace
+          -- PostgreSQL's own copies of a foreign key, one for each partition that it refers to, have any names.
+          and not exists (select from pg_constraint above where above.oid = o.conparentid and above.conrelid = o.conrelid)""",
     "index": """
         select indexrelid::regclass, concat_ws(' | ', pg_get_indexdef(indexrelid), indisvalid, indisready, indisclustered,
                indisreplident)
@@ -95,8 +97,12 @@ def changes_of_encryption(before: Snapshot, after: Snapshot, migrated: set[str])
     """As `changes`, except for what encrypting columns is about: their types, and indexes and defaults of these."""
     brought = {"type", "function", "operator class", "operator family", "operator", "registered type"}
 
+    def is_index_now(kind: str, name: str) -> bool:
+        # A unique constraint of an encrypted column becomes a unique index on its tokens.
+        return kind == "constraint" and any(name.endswith(f"_{column}_key") for column in migrated)
+
     def kept(snapshot: Snapshot) -> Snapshot:
         return {(kind, name): "" if kind == "index" or (kind == "column" and name.split(".", 1)[1] in migrated) else like
-                for (kind, name), like in snapshot.items() if kind not in brought}
+                for (kind, name), like in snapshot.items() if kind not in brought and not is_index_now(kind, name)}
 
     return changes(kept(before), kept(after))

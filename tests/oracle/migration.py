@@ -43,7 +43,7 @@ class Migration:
         if broken is not None:
             self.shape = sabotage.shape(self._random)
         self._writers = Writers(WRITERS, lambda writers, n: TableWriter(
-            writers, f"{seed}/writer {n}", journal, victims, self.shape, as_replica=n == WRITERS - 1))
+            writers, f"{seed}/writer {n}", journal, victims, self.shape, as_replica=n == WRITERS - 1 and not self.shape.refers))
         # One crash in some steps: recovery takes its time.
         self._dba = Dba(self._random, journal, victims, self._writers.pids, kills=self._random.random() < 0.5)
         self._chance = 0.0 if broken is not None else 0.5
@@ -104,7 +104,9 @@ class Migration:
             numbers = iter(range(1, 10**9))
             application = Application(connection, self.shape, self._random, lambda: -next(numbers))
             for start in range(0, self.shape.rows, 200):
-                insert_rows(application, [application.row(n) for n in range(start, min(start + 200, self.shape.rows))])
+                places = range(start, min(start + 200, self.shape.rows))
+                unique = [column.quoted for column in self.shape.columns if column.unique_among]
+                insert_rows(application, [application.row(n) | {name: str(n) for name in unique} for n in places])
             connection.execute(f"analyze {self.shape.table}")
 
     def _start(self) -> None:

@@ -13,6 +13,11 @@ from session import identifier
 
 SCHEMA = "app"
 TWIN = "app.the_twin"
+PARENTS = "app.the_parents"
+"""What the table and its twin refer to."""
+CHILDREN, TWIN_CHILDREN = "app.the_children", "app.the_twin_children"
+"""What refers to the table by its key, and the same of its twin by its tag."""
+PARENTS_AT_FIRST = 10
 OWNER, WRITER = "oracle_owner", "oracle_writer"
 
 
@@ -25,6 +30,20 @@ class Column:
     nullable: bool = True
     default: str | None = None
     indexed: bool = False
+    unique_among: int = 0
+    """Unique, of so many values; 0: not."""
+    is_reference: bool = False
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether not every value is permitted: one from another row or column seldom is."""
+        return self.unique_among > 0 or self.is_reference
+
+    @property
+    def constraint(self) -> str:
+        if self.is_reference:
+            return f" references {PARENTS} on delete set null on update cascade"
+        return " unique" if self.unique_among else ""
 
     @property
     def quoted(self) -> str:
@@ -36,8 +55,10 @@ class Column:
         return 1000 if self.indexed else 9000
 
     def value(self, random: Random) -> str | None:
-        if self.nullable and random.random() < 0.1:
+        if self.nullable and random.random() < (0.3 if self.is_bound else 0.1):
             return None
+        if self.is_bound:
+            return str(random.randrange(self.unique_among or PARENTS_AT_FIRST))
         value = values.GENERATORS[self.type](random)
         return value[:self.longest] if self.type == "text" else value
 
@@ -80,6 +101,8 @@ class Shape:
     partition: str | None
     rows: int
     extra: list[str] = field(default_factory=list)
+    has_children: bool = False
+    has_trigger: bool = False
 
     @property
     def table(self) -> str:
@@ -88,6 +111,11 @@ class Shape:
     @property
     def migrated(self) -> list[Column]:
         return [column for column in self.columns if column.migrated]
+
+    @property
+    def refers(self) -> bool:
+        """Whether there are foreign keys, which a replica does not look at."""
+        return self.has_children or any(column.is_reference for column in self.columns)
 
     @property
     def key_list(self) -> str:
@@ -123,7 +151,9 @@ class Shape:
     def describe(self) -> str:
         keys = ", ".join(f"{key.name} {key.type} {key.definition}".strip() for key in self.keys)
         columns = ", ".join(f"{c.name} {c.type}{'*' if c.migrated else ''}{'?' if c.searchable else ''}" for c in self.columns)
-        return f"{self.table} ({keys}; {columns}) {self.partition or ''} {self.rows} rows"
+        also = [name for name, is_so in (("children", self.has_children), ("trigger", self.has_trigger)) if is_so]
+        also += [f"{c.name} {'refers to parents' if c.is_reference else 'is unique'}" for c in self.columns if c.is_bound]
+        return f"{self.table} ({keys}; {columns}) {self.partition or ''} {self.rows} rows {', '.join(also)}".rstrip()
 
     def create(self) -> list[str]:
         definitions = ["gone_first integer"]
@@ -134,9 +164,12 @@ class Shape:
             definition = f"{column.quoted} {column.type}"
             if column.default is not None:
                 definition += f" default {column.default}"
-            definitions.append(definition + ("" if column.nullable else " not null"))
+            definitions.append(definition + ("" if column.nullable else " not null") + column.constraint)
         definitions += ["twice integer generated always as (n * 2) stored", f"primary key ({self.key_list})"]
-        statements = [f"create table {self.table} ({', '.join(definitions)}) {self.partition_by}".rstrip()]
+        statements = [f"create table {PARENTS} (id integer primary key)",
+                      f"insert into {PARENTS} select generate_series(0, {PARENTS_AT_FIRST - 1})",
+                      f"grant select, insert, update, delete on {PARENTS} to {WRITER}",
+                      f"create table {self.table} ({', '.join(definitions)}) {self.partition_by}".rstrip()]
         statements += self.partitions()
         statements += [
             f"alter table {self.table} drop column gone_first, drop column gone",
@@ -154,7 +187,36 @@ class Shape:
         for column in self.columns:
             if column.default is not None:
                 statements.append(f"alter table {TWIN} alter {column.quoted} set default {column.default}")
-        return statements
+            if column.is_reference:
+                statements += [f"alter table {TWIN} add foreign key ({column.quoted}){column.constraint}",
+                               f"create index on {TWIN} ({column.quoted})", f"create index on {self.table} ({column.quoted})"]
+        return statements + self.children() + self.triggers()
+
+    def children(self) -> list[str]:
+        if not self.has_children:
+            return []
+        keys = ", ".join(f"{key.quoted} {key.type} not null" for key in self.keys)
+        return [
+            f"create table {CHILDREN} (child bigint generated always as identity primary key, tag bigint not null, {keys},"
+            f" foreign key ({self.key_list}) references {self.table} on delete cascade on update cascade)",
+            f"create index on {CHILDREN} ({self.key_list})",
+            f"create table {TWIN_CHILDREN} (child bigint primary key, tag bigint not null references {TWIN} on delete cascade)",
+            f"create index on {TWIN_CHILDREN} (tag)",
+            f"grant all on {CHILDREN}, {TWIN_CHILDREN} to {WRITER}",
+        ]
+
+    def triggers(self) -> list[str]:
+        """One of the application that changes the row, in a column that is migrated and in one that isn't. Twice is as once."""
+        if not self.has_trigger:
+            return []
+        text = next(column.quoted for column in self.columns if column.migrated and column.type == "text")
+        function = f"{SCHEMA}.change_row"
+        return [
+            f"create function {function}() returns trigger language plpgsql as $$ begin"
+            f" new.n := new.n % 997; new.{text} := replace(new.{text}::text, 'user', 'User'); return new; end $$",
+            *(f"create trigger {name} before insert or update on {table} for each row execute function {function}()"
+              for name, table in (("change_row", self.table), ("change_row", TWIN))),
+        ]
 
     @property
     def partition_by(self) -> str:
@@ -207,4 +269,11 @@ def random_shape(random: Random, with_modifiers: bool, rows: int) -> Shape:
         default = "'new'" if of_type in ("text", "varchar(60)") and random.random() < 0.4 else None
         indexed = searchable and random.random() < 0.7
         columns.append(Column(name, of_type, number in migrated, searchable, nullable, default, indexed))
-    return Shape(random.choice(NAMES), keys, tuple(columns), partition, rows)
+    # A unique constraint of a partitioned table has to have the partition key.
+    if partition is None and random.random() < 0.5:
+        encrypted = random.random() < 0.5
+        columns.append(Column("slot", "bigint", encrypted, encrypted, unique_among=50 * rows))
+    if random.random() < 0.4:
+        columns.append(Column("parent", "integer", is_reference=True))
+    return Shape(random.choice(NAMES), keys, tuple(columns), partition, rows,
+                 has_children=random.random() < 0.4, has_trigger=random.random() < 0.4)

@@ -11,7 +11,7 @@ import psycopg
 
 from application import Application, Mismatch, Query, Row, escaped
 from session import quoted
-from shapes import TWIN
+from shapes import CHILDREN, PARENTS, PARENTS_AT_FIRST, TWIN, TWIN_CHILDREN
 
 
 class UnexpectedDuplicate(Exception):
@@ -60,7 +60,7 @@ def insert_select(a: Application) -> None:
     """A copy of another row: after the cutover its values go from column to column without being opened."""
     row = a.row(a.number())
     query = Query()
-    copied = {column.quoted for column in a.shape.columns if a.random.random() < 0.7}
+    copied = {column.quoted for column in a.shape.columns if a.random.random() < 0.7 and not column.unique_among}
     values = [f"s.{name}" if name in copied else value for name, value in zip(row, a.render(query, row, casts=True))]
     live = a.execute(f"insert into {a.shape.table} ({', '.join(row)}) {a.shape.overriding} select {', '.join(values)}"
                      f" from {a.shape.table} s where {a.key_is(query, a.number(), 's.')} {a.returning}")
@@ -126,7 +126,7 @@ def update(a: Application) -> None:
 def update_join(a: Application) -> None:
     """A value of another row of the table."""
     query = Query(a.random)
-    column = a.random.choice(a.shape.columns).quoted
+    column = a.random.choice([column for column in a.shape.columns if not column.unique_among]).quoted
     mark = a.next_number()
     conditions = f"{a.key_is(query, a.number(), 't.')} and {a.key_is(query, a.number(), 'o.')}"
     live = a.execute(f"update {a.shape.table} t set mark = {mark}, {column} = o.{column} from {a.shape.table} o"
@@ -205,6 +205,9 @@ def move_rows(a: Application) -> None:
                      f" insert into {a.shape.table} ({', '.join(a.shape.written)}) {a.shape.overriding}"
                      f" select {', '.join(values)} from gone {a.returning}")
     a.update_twins(live, f"mark = {mark}")
+    if a.shape.has_children and live:
+        # The cascade of the deletion does not ask whether the key is there again.
+        a.execute(f"delete from {TWIN_CHILDREN} where tag = any ('{a.tags(live)}')")
 
 
 def two_updates(a: Application) -> None:
@@ -274,8 +277,34 @@ def exception_block(a: Application) -> None:
 
 
 def truncate(a: Application) -> None:
-    a.execute(f"truncate {a.shape.table}")
-    a.execute(f"truncate {TWIN}")
+    cascade = "cascade" if a.shape.has_children else ""
+    a.execute(f"truncate {a.shape.table} {cascade}")
+    a.execute(f"truncate {TWIN} {cascade}")
+
+
+def add_children(a: Application) -> None:
+    """Rows that refer to some of the table's, which are locked lest another row has their key when it is looked up."""
+    if not a.shape.has_children:
+        return
+    query = Query(a.random)
+    made = a.execute(f"insert into {CHILDREN} (tag, {a.shape.key_list}) select tag, {a.shape.key_list} from {a.shape.table}"
+                     f" where {a.condition(query, few=True)} for share returning child, tag", query.parameters)
+    for number, tag in made:
+        a.execute(f"insert into {TWIN_CHILDREN} values ({number}, {tag})")
+
+
+def change_parents(a: Application) -> None:
+    """What the table refers to comes, goes and changes: rows of the table and of the twin follow by their foreign keys."""
+    if not any(column.is_reference for column in a.shape.columns):
+        return
+    number = a.random.randrange(PARENTS_AT_FIRST)
+    a.execute(a.random.choice((
+        f"delete from {PARENTS} where id = {number}",
+        f"update {PARENTS} set id = id + 10 where id = {number}",
+        f"update {PARENTS} set id = id - 10 where id = {number + 10}",
+        f"insert into {PARENTS} values ({number}) on conflict do nothing",
+        f"insert into {PARENTS} select generate_series(0, {PARENTS_AT_FIRST - 1}) on conflict do nothing",
+    )))
 
 
 def undone(a: Application) -> None:
@@ -308,7 +337,7 @@ def search(a: Application) -> None:
 KINDS: dict[Callable[[Application], None], float] = {
     insert: 8, insert_many: 5, insert_defaults: 4, insert_select: 4, upsert: 8, upsert_nothing: 5, merge: 7, update: 14,
     update_join: 4, update_key: 7, shift_keys: 6, swap_keys: 3, delete: 12, replace: 5, move_rows: 4, two_updates: 3,
-    through_cursor: 4, copy: 3, exception_block: 4, truncate: 0.05, undone: 5, many_savepoints: 0.3, search: 3,
+    through_cursor: 4, copy: 3, exception_block: 4, truncate: 0.05, undone: 5, many_savepoints: 0.3, search: 3, add_children: 4, change_parents: 0.6,
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import psycopg
 
 from session import rows, scalar
-from shapes import TWIN, Shape
+from shapes import CHILDREN, TWIN, TWIN_CHILDREN, Shape
 
 
 def differences(connection: psycopg.Connection, shape: Shape, shadow: str | None) -> list[str]:
@@ -18,10 +18,10 @@ def differences(connection: psycopg.Connection, shape: Shape, shadow: str | None
         connection.execute("set transaction isolation level repeatable read")
         # TRUNCATE is not transactional for older snapshots: the lock comes before the snapshot.
         connection.execute(f"lock table {', '.join(tables.values())} in access share mode")
+        problems = children_problems(connection, shape)
         found = {name: rows(connection, f"select {names} from {table}") for name, table in tables.items()}
     at = shape.all.index("tag")
     wanted = {row[at]: row for row in found["twin"]}
-    problems = []
     for name, content in found.items():
         if len({row[at] for row in content}) != len(content):
             problems.append(f"{name}: tags more than once")
@@ -33,6 +33,18 @@ def differences(connection: psycopg.Connection, shape: Shape, shadow: str | None
     if problems:
         problems.insert(0, f"{len(wanted)} rows in the twin; {shape.describe()}")
     return problems
+
+
+def children_problems(connection: psycopg.Connection, shape: Shape) -> list[str]:
+    """Rows that refer to the table by its key refer to the row with their tag, and are those that refer to the twin."""
+    if not shape.has_children:
+        return []
+    same_key = " and ".join(f"c.{key.quoted} = t.{key.quoted}" for key in shape.keys)
+    astray = rows(connection, f"select c.child, c.tag, t.tag from {CHILDREN} c left join {shape.table} t on {same_key}"
+                              " where t.tag is distinct from c.tag limit 5")
+    others = rows(connection, f"select c.child, c.tag, w.child, w.tag from {CHILDREN} c full join {TWIN_CHILDREN} w using (child)"
+                              " where c.tag is distinct from w.tag limit 5")
+    return [f"child {row} refers to another row" for row in astray] + [f"child {row} is not that of the twin" for row in others]
 
 
 def difference(names: list[str], have: tuple | None, want: tuple | None) -> str:

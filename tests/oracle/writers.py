@@ -14,7 +14,7 @@ import statements
 from application import Application, Mismatch
 from journal import Journal
 from session import STATEMENT_TIMEOUT, connect, is_lost, is_retry
-from shapes import SCHEMA, WRITER, Shape
+from shapes import CHILDREN, PARENTS, SCHEMA, TWIN, TWIN_CHILDREN, WRITER, Shape
 from victims import Victims
 
 ISOLATION = ("read committed", "read committed", "read committed", "repeatable read", "serializable")
@@ -204,13 +204,24 @@ class TableWriter(Writer):
 
     def _is_own_duplicate(self, error: psycopg.Error) -> bool:
         """Of the table's own key, and not of another's that a trigger wrote to."""
-        return error.diag.schema_name == SCHEMA and error.diag.table_name in self._shape.relations
+        return error.diag.schema_name == SCHEMA and error.diag.table_name in (*self._shape.relations, bare(PARENTS))
+
+    def _is_own_reference(self, error: psycopg.Error) -> bool:
+        """A row that the table or what refers to it needs, and that is not there or is gone."""
+        return error.diag.schema_name == SCHEMA and error.diag.table_name in (
+            *self._shape.relations, bare(CHILDREN), bare(TWIN), bare(TWIN_CHILDREN))
 
     def _must_be_expected(self, error: psycopg.Error) -> str | None:
         if error.sqlstate == "23505" and self._is_own_duplicate(error):
             return "duplicates"
+        if error.sqlstate == "23503" and self._is_own_reference(error):
+            return "missing references"
         if error.sqlstate == "0A000" and "cached plan" in str(error):
             # A prepared statement whose result has another type since the cutover: prepared again by a new session.
             self._end_session()
             return "plans to prepare again"
         return None
+
+
+def bare(qualified: str) -> str:
+    return qualified.removeprefix(f"{SCHEMA}.")
