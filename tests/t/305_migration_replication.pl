@@ -11,13 +11,15 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $table = 'create table account (id integer primary key, email text not null unique, note text, branch integer)';
-my $publisher = new_node('publisher', init => { allows_streaming => 'logical' }, extension => 0);
+# What is not written out is not sent, and not waited for.
+my $conf = "synchronous_commit = on\njit = off";
+my $publisher = new_node('publisher', init => { allows_streaming => 'logical' }, extension => 0, conf => $conf);
 $publisher->safe_psql('postgres', qq{
 	$table;
 	insert into account select i, 'user' || i, repeat('x', 100), 1 from generate_series(1, 1500) i;
 	create publication p for table account;
 });
-my $node = new_node('subscriber', init => { allows_streaming => 'logical' }, conf => 'jit = off');
+my $node = new_node('subscriber', init => { allows_streaming => 'logical' }, conf => $conf);
 $node->safe_psql('postgres', qq{
 	select encrypt.create_key('k');
 	$table;
