@@ -14,6 +14,7 @@ pub struct Codec {
     pub type_oid: Oid,
     pub code: TypeCode,
     form: Form,
+    is_domain: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -40,7 +41,8 @@ impl Codec {
     /// The codec of a type; refuses those whose values could not be read back.
     pub fn of(type_oid: Oid) -> Result<Self, Error> {
         use Form::*;
-        let (code, form) = match typeio::base_type(type_oid) {
+        let base = typeio::base_type(type_oid);
+        let (code, form) = match base {
             pg_sys::BYTEAOID => (TypeCode::Bytea, Content),
             pg_sys::TEXTOID | pg_sys::VARCHAROID | pg_sys::BPCHAROID => (TypeCode::Text, Content),
             pg_sys::BOOLOID => (TypeCode::Bool, Bool),
@@ -64,7 +66,13 @@ impl Codec {
             base if typeio::is_pseudo_type(base) => return Err(unsupported(type_oid)),
             _ => (TypeCode::Text, PrintedCanonically),
         };
-        Ok(Self { type_oid, code, form })
+        let is_domain = base != type_oid;
+        Ok(Self {
+            type_oid,
+            code,
+            form,
+            is_domain,
+        })
     }
 
     /// The bytes to encrypt, where they are the value's own content and nothing has to be made.
@@ -98,7 +106,7 @@ impl Codec {
 
     /// A value of this type from decrypted bytes that were encrypted as `stored`.
     pub fn decode(&self, stored: TypeCode, bytes: &[u8]) -> Result<pg_sys::Datum, Error> {
-        if stored != self.code || self.is_domain() {
+        if stored != self.code || self.is_domain {
             return self.decode_from_text(stored, bytes);
         }
         Ok(match self.form {
@@ -150,12 +158,9 @@ impl Codec {
     }
 
     /// Whether a varlena of the decrypted bytes is the datum.
+    #[inline]
     pub fn is_plain_text(&self) -> bool {
-        self.code == TypeCode::Text && self.form == Form::Content && !self.is_domain()
-    }
-
-    fn is_domain(&self) -> bool {
-        typeio::base_type(self.type_oid) != self.type_oid
+        self.code == TypeCode::Text && self.form == Form::Content && !self.is_domain
     }
 
     fn float4(&self, value: f64) -> Result<pg_sys::Datum, Error> {

@@ -249,7 +249,7 @@ impl OutputSite {
     #[inline]
     fn reveals(&mut self, now: Now, value: &TypedValue<'_>) -> Result<bool, Error> {
         let domain = self.opening.domain(now, value.type_ref)?;
-        is_revealed(&mut self.revealing, now, &domain)
+        is_revealed(&mut self.revealing, now, domain)
     }
 }
 

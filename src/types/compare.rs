@@ -62,7 +62,11 @@ pub fn stored_token_order(a: Datum, b: Datum) -> Result<Ordering, Error> {
 /// Whether two sides are equal, of which one is plain or has no token.
 #[inline]
 pub fn equal(site: &mut Comparing, collation: Oid, a: Side, b: Side) -> Result<bool, Error> {
-    if site.plain.is_some_and(|(domain, _)| domain.is_searchable()) {
+    if site
+        .plain
+        .as_ref()
+        .is_some_and(|(domain, _)| domain.is_searchable())
+    {
         return Ok(token(site, a)? == token(site, b)?);
     }
     with_scratch(|| {
@@ -165,7 +169,7 @@ pub fn hash(site: &mut Comparing, collation: Oid, side: Side, seed: Option<Datum
     match token {
         Some(token) => Ok(hash_of_token(&token, seed)),
         None => with_scratch(|| {
-            let (type_oid, value) = comparable_side(&mut site.a, keyring::now(), site.plain, side)?;
+            let (type_oid, value) = comparable_side(&mut site.a, keyring::now(), site.plain.as_ref(), side)?;
             Ok(compare::hash(type_oid, collation, value, seed))
         }),
     }
@@ -200,8 +204,8 @@ fn token(site: &mut Comparing, side: Side) -> Result<Token, Error> {
 /// Both sides as values of one type, and that type.
 fn comparable(site: &mut Comparing, a: Side, b: Side) -> Result<(Oid, Datum, Datum), Error> {
     let now = keyring::now();
-    let (type_oid, a) = comparable_side(&mut site.a, now, site.plain, a)?;
-    let (_, b) = comparable_side(&mut site.b, now, site.plain, b)?;
+    let (type_oid, a) = comparable_side(&mut site.a, now, site.plain.as_ref(), a)?;
+    let (_, b) = comparable_side(&mut site.b, now, site.plain.as_ref(), b)?;
     Ok((type_oid, a, b))
 }
 
@@ -219,7 +223,7 @@ fn widest(code: TypeCode) -> Option<Oid> {
 fn comparable_side(
     site: &mut Opening,
     now: Now,
-    plain: Option<(Domain, Codec)>,
+    plain: Option<&(Domain, Codec)>,
     side: Side,
 ) -> Result<(Oid, Datum), Error> {
     let (domain, value) = match (side, plain) {
@@ -236,9 +240,9 @@ fn comparable_side(
             {
                 return Ok((widest, value::eight_bytes(&codec.encode(value))?));
             }
-            (domain, value::as_base(&domain, &codec, value)?)
+            (domain, value::as_base(domain, codec, value)?)
         }
         (Side::Plain(_), None) => return Err(Error::NotSearchable),
     };
-    Ok((domain.base.type_oid, normalized_datum(&domain, value)?))
+    Ok((domain.base.type_oid, normalized_datum(domain, value)?))
 }

@@ -31,9 +31,15 @@ pub struct Sealing {
 /// What a call site that opens remembers.
 #[derive(Clone, Copy, Default)]
 pub struct Opening {
+    found: Found,
+    open: OpenSite,
+}
+
+/// The domain of the values that a call site reads.
+#[derive(Clone, Copy, Default)]
+struct Found {
     domain: Option<Domain>,
     now: Now,
-    open: OpenSite,
 }
 
 /// What a call site that searches remembers: the token of the value it was given last.
@@ -46,8 +52,8 @@ pub struct Searching {
 }
 
 /// A decrypted value in the current memory context.
-pub struct Opened {
-    pub domain: Domain,
+pub struct Opened<'site> {
+    pub domain: &'site Domain,
     pub code: TypeCode,
     /// A varlena of `bytes`.
     pub datum: Datum,
@@ -98,14 +104,18 @@ pub fn seal(site: &mut Sealing, now: Now, domain: &Domain, plaintext: &[u8]) -> 
 
 /// Opens a stored value with the key of the domain it names, if the current role may decrypt.
 #[inline]
-pub fn open(site: &mut Opening, now: Now, value: Datum) -> Result<Opened, Error> {
+pub fn open(site: &mut Opening, now: Now, value: Datum) -> Result<Opened<'_>, Error> {
     open_parsed(site, now, &TypedValue::parse(varlena_bytes(value))?)
 }
 
 /// As [`open`], of a value that was taken apart already.
 #[inline]
-pub fn open_parsed(site: &mut Opening, now: Now, value: &TypedValue<'_>) -> Result<Opened, Error> {
-    let domain = site.domain(now, value.type_ref)?;
+pub fn open_parsed<'site>(
+    site: &'site mut Opening,
+    now: Now,
+    value: &TypedValue<'_>,
+) -> Result<Opened<'site>, Error> {
+    let domain = site.found.domain(now, value.type_ref)?;
     let header = value.envelope.header();
     let handle = values::opening(&mut site.open, now, header.key_id, domain.context())?;
     let (datum, bytes) = values::open_to_varlena(handle, &value.envelope, value.prefix)?;
@@ -119,18 +129,28 @@ pub fn open_parsed(site: &mut Opening, now: Now, value: &TypedValue<'_>) -> Resu
 
 impl Opening {
     #[inline]
-    pub fn domain(&mut self, now: Now, type_ref: TypeRef) -> Result<Domain, Error> {
-        match &self.domain {
-            Some(domain) if self.now == now && domain.type_ref == type_ref => Ok(*domain),
-            _ => {
-                self.now = now;
-                Ok(*self.domain.insert(domain::by_ref(now, type_ref)?))
-            }
-        }
+    pub fn domain(&mut self, now: Now, type_ref: TypeRef) -> Result<&Domain, Error> {
+        self.found.domain(now, type_ref)
     }
 }
 
-impl Opened {
+impl Found {
+    #[inline]
+    fn domain(&mut self, now: Now, type_ref: TypeRef) -> Result<&Domain, Error> {
+        let is_it = self.now == now
+            && self
+                .domain
+                .as_ref()
+                .is_some_and(|domain| domain.type_ref == type_ref);
+        if !is_it {
+            self.domain = Some(domain::by_ref(now, type_ref)?);
+            self.now = now;
+        }
+        self.domain.as_ref().ok_or(Error::KeyChanged)
+    }
+}
+
+impl Opened<'_> {
     /// The base type's datum.
     pub fn base_datum(&self) -> Result<Datum, Error> {
         match self.code {
