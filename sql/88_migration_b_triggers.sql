@@ -140,6 +140,8 @@ create function encrypt._check_sync(migration integer) returns void
 $$
 declare
     lost record;
+    -- The way back would lose writes, so after cutover it is closed.
+    is_cut_over boolean := exists (select from encrypt.migrations m where m.migration_id = migration and m.phase = 'cut_over');
 begin
     select r.relation, w.name into lost
     from encrypt._live_relations(migration) as r (relation)
@@ -155,7 +157,8 @@ begin
         raise exception using errcode = 'object_not_in_prerequisite_state',
             message = format('trigger "%s" of table %s is missing, disabled or changed', lost.name, lost.relation),
             detail = 'Writes since then may be missing from its shadow.',
-            hint = format('Start anew: call encrypt.rollback_migration(%s);', migration);
+            hint = format(case when is_cut_over then 'Keep the encrypted table: call encrypt.finalize_migration(%s);'
+                          else 'Start anew: call encrypt.rollback_migration(%s);' end, migration);
     end if;
     select coalesce(w.relation, s.relation) as relation into lost
     from encrypt._sync_statements(migration) w
@@ -167,7 +170,8 @@ begin
         raise exception using errcode = 'object_not_in_prerequisite_state',
             message = format('table %s was altered since dual write began', lost.relation),
             detail = 'Its columns, key or unique indexes are not those that its triggers were made for.',
-            hint = format('Start anew: call encrypt.rollback_migration(%s);', migration);
+            hint = format(case when is_cut_over then 'Undo that, or keep the encrypted table: call encrypt.finalize_migration(%s);'
+                          else 'Start anew: call encrypt.rollback_migration(%s);' end, migration);
     end if;
 end
 $$;

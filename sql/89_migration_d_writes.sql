@@ -117,7 +117,10 @@ begin
     cross join unnest(encrypt._index_columns(i.oid)) with ordinality as c (name, n);
     if event = 'UPDATE' then
         select array[format('select array[%s] from (select ($1).*) o, (select ($2).*) n',
-                            string_agg(format('row(o.%1$I)::record operator(pg_catalog.*<>) row(n.%1$I)::record', w.name), ', '
+                            -- DEFAULT, which generated columns may be set to, comes here as null.
+                            string_agg(format('row(o.%1$I)::record operator(pg_catalog.*<>) row(n.%1$I)::record', w.name)
+                                       || case when w.is_fixed and not w.is_identity then format(' and n.%I is not null', w.name)
+                                          else '' end, ', '
                                        order by w.ordinal)),
                      format('update %s b set ', below),
                      format(' from (select ($1).*) o, (select ($2).*) n where %s and %s returning %s', row_is, unchanged, shown),

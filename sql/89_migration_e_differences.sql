@@ -112,7 +112,11 @@ begin
         raise exception using errcode = 'object_not_in_prerequisite_state',
             message = format('migration %s: the table was altered since the migration was started', migration),
             detail = 'Not the same on both tables: ' || array_to_string(differences, '; '),
-            hint = format('Make the same change on the other table, or call encrypt.rollback_migration(%s);', migration);
+            -- What is refused after cutover is the rollback.
+            hint = format('Make the same change on the other table, or call encrypt.%s_migration(%s);',
+                          case when exists (select from encrypt.migrations m
+                                            where m.migration_id = migration and m.phase = 'cut_over')
+                               then 'finalize' else 'rollback' end, migration);
     end if;
 end
 $$;
