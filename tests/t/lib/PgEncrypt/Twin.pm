@@ -77,8 +77,12 @@ sub write_both
 			update $table set email = 'changed' || $first || '-' || id, note = repeat('z', 200) where id % 5987 = $first % 5987;
 			delete from $table where id % 5981 = $first % 5981;};
 	}
-	my ($status, undef, $said) = $node->psql($options{dbname} // 'postgres', "$sql commit;", on_error_stop => 1,
-		extra_params => [ '-v', 'VERBOSITY=verbose' ]);
+	my ($status, undef, $said) = eval {
+		$node->psql($options{dbname} // 'postgres', "$sql commit;", on_error_stop => 1, extra_params => [ '-v', 'VERBOSITY=verbose' ]);
+	};
+	# A psql that finds no server is gone before it has read what it should run.
+	return 'gone' if $@ =~ /Broken pipe/;
+	die $@ if $@;
 	return $status == 0 ? undef : sqlstate($said) // 'gone';
 }
 
