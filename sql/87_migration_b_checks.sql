@@ -113,8 +113,18 @@ as $$
                else 'nothing identifies its rows: there is no primary key, nor a unique index on columns that are not null, '
                     'without predicate, expressions and columns to encrypt'
            end,
-           (select format('alter table %s add column id bigint generated always as identity primary key;', target)
-            from pg_class c where c.oid = target and c.relkind = 'r')
+           -- A key that is there, deferrable or to be encrypted, may have the name, and leaves no room for a primary key.
+           (select format('alter table %s add column %I bigint generated always as identity %s;', target, f.name,
+                          case when exists (select from pg_constraint k where k.conrelid = target and k.contype = 'p')
+                               then 'unique' else 'primary key' end)
+            from pg_class c
+            cross join lateral (
+                select n.name from generate_series(0, 1600) i
+                cross join lateral (
+                    select case i when 0 then 'id' else 'row_id' || coalesce(nullif(i, 1)::text, '') end) as n (name)
+                where not exists (select from pg_attribute a where a.attrelid = target and a.attname = n.name)
+                order by i limit 1) as f
+            where c.oid = target and c.relkind = 'r')
     where encrypt._row_key(target, columns) is null
 $$;
 comment on function encrypt._key_refusals(regclass, name[]) is 'why a table''s rows can''t be told apart';

@@ -110,6 +110,9 @@ create unique index on no_key (c);
 select refused('no_key', '{a}');
 create table deferrable_key (id integer primary key deferrable, a text);
 select refused('deferrable_key', '{a}');
+-- The remedy is one.
+alter table deferrable_key add column row_id bigint generated always as identity unique;
+select refused('deferrable_key', '{a}');
 create table key_encrypted (a text primary key, b integer not null unique);
 select refused('key_encrypted', '{a}', '{a}');
 select refused('key_encrypted', '{b}', '{b}');
