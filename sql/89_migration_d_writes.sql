@@ -1,16 +1,7 @@
 -- Writing through the view that stands in for an encrypted table (expose view). One trigger function for all such views.
 --
--- It runs with the rights of whoever writes: their privileges on the table, its policies, and their grants for the key count,
--- and triggers of the table see their role and search_path. So it has no settings, and qualifies every operator; it only runs
--- what the functions below write down from the catalogs.
---
--- Insert: columns that were left out have their default, which is the view's; an identity column's number, generated columns
--- and what triggers of the table change come back for RETURNING.
---
--- Update and delete: a view's rows are not locked, and not looked at again after somebody else's change, as those of a table are.
--- To go on would undo that change (set n = n + 1, twice at once). So the row must be what the statement saw, else it ends with a
--- serialization failure. Not so if it was this transaction that changed it: then the statement met one row twice, of which a
--- table, too, heeds the first time only. Only what changed is set: the rest may be without privilege, or have triggers.
+-- It runs with the rights of whoever writes, and only runs what the functions below write down from the catalogs, once per
+-- session, view and role (src/migrate/writes.rs). They qualify every operator: the search path is the writer's.
 
 -- The columns of such a view and what becomes of each in the table below it.
 create function encrypt._write_columns(
@@ -67,74 +58,68 @@ comment on function encrypt._write_columns(regclass, name) is 'columns of a decr
 --
 -- | event | statements |
 -- |---|---|
--- | INSERT | without and with a number for the identity column; whether the row has one, and has something for generated columns |
--- | UPDATE | which columns differ; what comes before and after the assignments; one that changes nothing; one for each column |
+-- | INSERT | without and with a number for the identity column |
+-- | UPDATE | what comes before and after the assignments; one that changes nothing; one for each column |
 -- | DELETE | the statement |
 -- | CONFLICT | whether somebody else has changed the row that a statement did not find as it saw it |
-create function encrypt._write_statements(target regclass, role name, event text) returns text[]
+create function encrypt._write_statements(
+    target regclass, role name, event text,
+    -- The table, and the numbers of the view's columns that are identity, and that take no value at all.
+    out below regclass, out statements text[], out identity integer[], out fixed integer[]
+)
     language plpgsql stable security definer set search_path = pg_catalog, pg_temp as
 $$
 #variable_conflict use_column
 declare
-    below regclass;
     key name[];
     row_is text;
     shown text;
     unchanged text;
-    texts text[];
 begin
+    select w.relation, w.key_columns, string_agg(w.returned, ', ' order by w.ordinal),
+           format('row(%s)::record operator(pg_catalog.*=) row(%s)::record',
+                  string_agg(w.seen, ', ' order by w.ordinal) filter (where w.columns is not null),
+                  string_agg(format('o.%I', w.name), ', ' order by w.ordinal) filter (where w.columns is not null)),
+           coalesce(array_agg(w.ordinal) filter (where w.is_identity), '{}'),
+           coalesce(array_agg(w.ordinal) filter (where w.is_fixed and not w.is_identity), '{}')
+    into below, key, shown, unchanged, identity, fixed
+    from encrypt._write_columns(target, role) w group by 1, 2;
     if event = 'INSERT' then
-        select array[format('insert into %s as b %s returning %s', w.relation, coalesce(w.without, 'default values'), w.shown),
-                     format('insert into %s as b %s returning %s', w.relation, w.given, w.shown), w.test]
-        into texts
-        from (select w.relation,
-                     format('(%s) select %s from (select ($2).*) n', string_agg(p.names, ', ' order by w.ordinal) filter (where not w.is_identity),
-                            string_agg(p.made, ', ' order by w.ordinal) filter (where not w.is_identity)) as without,
-                     format('(%s) select %s from (select ($2).*) n', string_agg(p.names, ', ' order by w.ordinal),
-                            string_agg(p.made, ', ' order by w.ordinal)) as given,
-                     string_agg(w.returned, ', ' order by w.ordinal) as shown,
-                     format('select array[%s, %s]',
-                            coalesce(string_agg(format('($2).%I is not null', w.name), ' or ') filter (where w.is_identity), 'false'),
-                            coalesce(string_agg(format('($2).%I is not null', w.name), ' or ') filter (where w.is_fixed and not w.is_identity),
-                                     'false')) as test
+        select array[format('insert into %s as b %s returning %s', below, coalesce(w.without, 'default values'), shown),
+                     format('insert into %s as b %s returning %s', below, coalesce(w.given, 'default values'), shown)]
+        into statements
+        -- Who may insert into no column hears that from the table.
+        from (select '(' || string_agg(p.names, ', ' order by w.ordinal) filter (where not w.is_identity) || ') select '
+                     || string_agg(p.made, ', ' order by w.ordinal) filter (where not w.is_identity) || ' from (select ($2).*) n' as without,
+                     '(' || string_agg(p.names, ', ' order by w.ordinal) || ') select '
+                     || string_agg(p.made, ', ' order by w.ordinal) || ' from (select ($2).*) n' as given
               from encrypt._write_columns(target, role) w
               left join lateral (
                   select string_agg(quote_ident(c.name), ', ' order by c.n) as names, string_agg(c.value, ', ' order by c.n) as made
                   from unnest(w.columns, w.made) with ordinality as c (name, value, n)
-                  where w.may_insert and (w.is_identity or not w.is_fixed)) p on true
-              group by w.relation) as w;
-        return texts;
+                  where w.may_insert and (w.is_identity or not w.is_fixed)) p on true) as w;
+        return;
     end if;
-    select w.relation, w.key_columns, string_agg(w.returned, ', ' order by w.ordinal),
-           format('row(%s)::record operator(pg_catalog.*=) row(%s)::record',
-                  string_agg(w.seen, ', ' order by w.ordinal) filter (where w.columns is not null),
-                  string_agg(format('o.%I', w.name), ', ' order by w.ordinal) filter (where w.columns is not null))
-    into below, key, shown, unchanged
-    from encrypt._write_columns(target, role) w group by 1, 2;
     select string_agg(format('b.%1$I %2$s o.%1$I', c.name, encrypt._index_equality(i.oid, c.n::integer)), ' and ' order by c.n)
     into row_is
     from (select encrypt._key_index(below, key) as oid) i
     cross join unnest(encrypt._index_columns(i.oid)) with ordinality as c (name, n);
     if event = 'UPDATE' then
-        select array[format('select array[%s] from (select ($1).*) o, (select ($2).*) n',
-                            -- DEFAULT, which generated columns may be set to, comes here as null.
-                            string_agg(format('row(o.%1$I)::record operator(pg_catalog.*<>) row(n.%1$I)::record', w.name)
-                                       || case when w.is_fixed and not w.is_identity then format(' and n.%I is not null', w.name)
-                                          else '' end, ', '
-                                       order by w.ordinal)),
-                     format('update %s b set ', below),
+        select array[format('update %s b set ', below),
                      format(' from (select ($1).*) o, (select ($2).*) n where %s and %s returning %s', row_is, unchanged, shown),
-                     -- A statement that changes nothing fires the table's triggers nevertheless.
-                     (array_agg(format('%1$I = b.%1$I', w.columns[1]) order by w.name = any (key), w.ordinal)
-                      filter (where w.columns is not null and w.may_update and not w.is_fixed))[1]]
+                     -- A statement that changes nothing fires the table's triggers nevertheless. Who may update no column
+                     -- hears that from the table.
+                     (array_agg(format('%1$I = b.%1$I', w.columns[1])
+                                order by not w.may_update, w.is_fixed, w.name = any (key), w.ordinal)
+                      filter (where w.columns is not null))[1]]
                || array_agg(p.assigned order by w.ordinal)
-        into texts
+        into statements
         from encrypt._write_columns(target, role) w
         cross join lateral (select string_agg(format('%I = %s', c.name, c.value), ', ') as assigned
                             from unnest(w.columns, w.made) as c (name, value)) p;
-        return texts;
+        return;
     end if;
-    return array[case event
+    statements := array[case event
         when 'DELETE' then format('delete from %s b using (select ($1).*) o where %s and %s', below, row_is, unchanged)
         else format('select not (%s) and not encrypt._is_of_this_transaction(b.xmin) from %s b, (select ($1).*) o where %s',
                     unchanged, below, row_is) end];
@@ -155,55 +140,6 @@ $$;
 comment on function encrypt._is_of_this_transaction(xid) is 'whether a row version was written by the transaction that looks at it';
 
 create function encrypt.write_encrypted_row() returns trigger
-    language plpgsql as
-$$
-declare
-    statements text[] := encrypt._write_statements(tg_relid, current_user, tg_op);
-    chosen boolean[];
-    assigned text;
-    conflict boolean;
-    rows bigint;
-begin
-    if tg_op operator(pg_catalog.=) 'INSERT' then
-        execute statements[3] into chosen using old, new;
-        if chosen[2] then
-            raise exception using errcode = 'generated_always',
-                message = pg_catalog.format('cannot insert a non-DEFAULT value into a generated column of view "%s"', tg_table_name);
-        end if;
-        execute case when chosen[1] then statements[2] else statements[1] end into new using old, new;
-        get diagnostics rows = row_count;
-        -- A trigger of the table would have none.
-        if rows operator(pg_catalog.=) 0 then
-            return null;
-        end if;
-        return new;
-    end if;
-    if tg_op operator(pg_catalog.=) 'UPDATE' then
-        execute statements[1] into chosen using old, new;
-        for i in 1 .. pg_catalog.cardinality(chosen) loop
-            if chosen[i] then
-                assigned := pg_catalog.concat_ws(', ', assigned, statements[4 operator(pg_catalog.+) i]);
-            end if;
-        end loop;
-        execute pg_catalog.concat(statements[2], coalesce(assigned, statements[4]), statements[3]) into new using old, new;
-        get diagnostics rows = row_count;
-    else
-        execute statements[1] using old;
-        get diagnostics rows = row_count;
-        new := old;
-    end if;
-    if rows operator(pg_catalog.>) 0 then
-        return new;
-    end if;
-    statements := encrypt._write_statements(tg_relid, current_user, 'CONFLICT');
-    execute statements[1] into conflict using old;
-    if conflict then
-        raise exception using errcode = 'serialization_failure',
-            message = pg_catalog.format('row of view "%s" was changed by another transaction', tg_table_name),
-            hint = 'Run the transaction again, or lock the row first with SELECT ... FOR UPDATE.';
-    end if;
-    return null;
-end
-$$;
+    language c as 'MODULE_PATHNAME', 'write_encrypted_row';
 comment on function encrypt.write_encrypted_row() is 'writes a row of a decrypting view to its table, encrypted';
 -- why: these stay with PUBLIC. The trigger calls them with the rights of whoever writes; they tell what the catalogs tell

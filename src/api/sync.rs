@@ -1,7 +1,7 @@
-//! Triggers of migrating tables. Anyone may attach them to a table; on one that does not migrate they refuse.
+//! Triggers of migrating tables, and of views over them. Anyone may attach them; where nothing migrates they refuse.
 
 use crate::error::Error;
-use crate::migrate::sync;
+use crate::migrate::{sync, writes};
 use crate::pg::trigger::Trigger;
 use crate::sql_function;
 use pgrx::pg_sys::Datum;
@@ -19,5 +19,14 @@ sql_function! {
     fn delete_encrypted_row(call) {
         sync::apply(&Trigger::of(call).ok_or(Error::NotATrigger)?)?;
         Ok(Some(Datum::from(0usize)))
+    }
+}
+
+sql_function! {
+    /// Instead of INSERT, UPDATE and DELETE of a row of a view.
+    fn write_encrypted_row(call) {
+        let row = writes::write(&Trigger::of(call).ok_or(Error::NotATrigger)?)?;
+        // A trigger returns no row with a pointer that is null.
+        Ok(Some(row.unwrap_or(Datum::from(0usize))))
     }
 }

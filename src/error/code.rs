@@ -95,10 +95,14 @@ impl Error {
             Self::OutOfSecretMemory => ERRCODE_OUT_OF_MEMORY,
             Self::NotMigrating { .. } => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::NullKey => ERRCODE_NOT_NULL_VIOLATION,
+            Self::NotDefault { .. } => ERRCODE_GENERATED_ALWAYS,
+            Self::RowChanged { .. } => ERRCODE_T_R_SERIALIZATION_FAILURE,
             Self::NotATrigger => ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
-            Self::Seal(_) | Self::TokenLength(_) | Self::Spi(_) | Self::Statement(_) => {
-                ERRCODE_INTERNAL_ERROR
-            }
+            Self::Seal(_)
+            | Self::TokenLength(_)
+            | Self::Spi(_)
+            | Self::Statement(_)
+            | Self::NoRowOfView { .. } => ERRCODE_INTERNAL_ERROR,
         }
     }
 }

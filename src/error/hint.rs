@@ -104,6 +104,9 @@ impl Error {
             Self::NotMigrating { .. } => {
                 "Start one: select encrypt.start_migration(...); or drop the trigger.".into()
             }
+            Self::RowChanged { .. } => {
+                "Run the transaction again, or lock the row first with SELECT ... FOR UPDATE.".into()
+            }
             Self::NotInstalled => "Run: create extension pg_encrypt;".into(),
             _ => return None,
         })

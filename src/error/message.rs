@@ -211,6 +211,15 @@ impl Error {
                 format!("table with OID {relation} takes part in no migration")
             }
             Self::NullKey => "a column that identifies rows is null".into(),
+            Self::NotDefault { view } => {
+                format!("cannot insert a non-DEFAULT value into a generated column of view \"{view}\"")
+            }
+            Self::RowChanged { view } => {
+                format!("row of view \"{view}\" was changed by another transaction")
+            }
+            Self::NoRowOfView { view } => {
+                format!("statement for view \"{view}\" returned rows of another type")
+            }
             Self::Statement(plan::Refused(code)) => {
                 format!("internal statement of pg_encrypt was refused with SPI code {code}")
             }

@@ -311,6 +311,18 @@ pub enum Error {
         relation: u32,
     },
     NullKey,
+    /// A value for a generated column of a view.
+    NotDefault {
+        view: String,
+    },
+    /// The row of a view is not what the statement saw.
+    RowChanged {
+        view: String,
+    },
+    /// A statement returned something else than rows of the view.
+    NoRowOfView {
+        view: String,
+    },
     Statement(plan::Refused),
     Spi(SpiError),
 }

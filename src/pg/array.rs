@@ -19,6 +19,13 @@ pub fn bytea_array(elements: &[Datum]) -> Datum {
     }
 }
 
+/// The elements of an `integer[]`, NULLs left out.
+pub fn int4_elements(array: Datum) -> Vec<i32> {
+    // SAFETY: integer[], by its declared type.
+    let elements = unsafe { <Vec<Option<i32>> as pgrx::datum::FromDatum>::from_datum(array, false) };
+    elements.unwrap_or_default().into_iter().flatten().collect()
+}
+
 /// The elements of a `text[]` argument.
 pub fn text_elements<'a>(array: Datum) -> Vec<Option<&'a [u8]>> {
     let (mut elements, mut nulls, mut count) = (std::ptr::null_mut(), std::ptr::null_mut(), 0);

@@ -5,6 +5,8 @@ use super::{settings, xact};
 use pgrx::pg_sys::{self, Datum, Oid};
 use std::cell::Cell;
 use std::ffi::{CStr, c_char};
+use std::marker::PhantomData;
+use std::num::NonZeroUsize;
 
 /// A connection to SPI, for the statements of one trigger.
 pub struct Connection<'a> {
@@ -17,6 +19,21 @@ pub type Parameter = Option<Datum>;
 
 /// A statement whose plan outlives the transaction. Freed when dropped.
 pub struct Plan(pg_sys::SPIPlanPtr);
+
+/// What a statement came to.
+pub struct Outcome<'a> {
+    /// How many rows it changed or returned.
+    pub rows: u64,
+    /// The first that it returned.
+    pub first: Option<Returned<'a>>,
+}
+
+/// A row that a statement returned; it lives as long as the connection.
+pub struct Returned<'a> {
+    tuple: pg_sys::HeapTuple,
+    descriptor: pg_sys::TupleDesc,
+    _connection: PhantomData<&'a ()>,
+}
 
 /// SPI refused, with its own number for the reason. Everything that has to do with the statement raises.
 pub struct Refused(pub i32);
@@ -75,6 +92,34 @@ impl Connection<'_> {
     /// In a transaction with one snapshot it sees the newest state nevertheless, as the triggers of foreign keys do: the
     /// rows that the transaction itself wrote are locked by it, so there is one truth about them, and it is that.
     pub fn execute(&self, plan: &Plan, values: &[Parameter]) -> Result<u64, Refused> {
+        Ok(self.execute_newest(plan, values)?.rows)
+    }
+
+    /// As [`Self::execute`], with the row that it returns.
+    pub fn execute_newest(&self, plan: &Plan, values: &[Parameter]) -> Result<Outcome<'_>, Refused> {
+        // SAFETY: SPI copies the snapshot.
+        self.run(
+            plan,
+            values,
+            match xact::has_one_snapshot() {
+                true => unsafe { pg_sys::GetLatestSnapshot() },
+                false => std::ptr::null_mut(),
+            },
+        )
+    }
+
+    /// Runs a statement that was prepared as the transaction would run it: in a transaction with one snapshot it fails on
+    /// rows that others have changed since.
+    pub fn execute_as_client(&self, plan: &Plan, values: &[Parameter]) -> Result<Outcome<'_>, Refused> {
+        self.run(plan, values, std::ptr::null_mut())
+    }
+
+    fn run(
+        &self,
+        plan: &Plan,
+        values: &[Parameter],
+        snapshot: pg_sys::Snapshot,
+    ) -> Result<Outcome<'_>, Refused> {
         let nulls: Vec<c_char> = values
             .iter()
             .map(|value| if value.is_some() { b' ' } else { b'n' } as c_char)
@@ -83,12 +128,9 @@ impl Connection<'_> {
             .iter()
             .map(|value| value.unwrap_or(Datum::null()))
             .collect();
-        // SAFETY: the plan is valid; values and nulls are as many as its types. SPI copies the snapshot.
+        // SAFETY: the plan is valid; values and nulls are as many as its types. Without a snapshot SPI takes that of the
+        // transaction. The table of rows is null for a statement that returns none, and is freed with the connection.
         unsafe {
-            let snapshot = match xact::has_one_snapshot() {
-                true => pg_sys::GetLatestSnapshot(),
-                false => std::ptr::null_mut(),
-            };
             accepted(pg_sys::SPI_execute_snapshot(
                 plan.0,
                 values.as_mut_ptr(),
@@ -99,13 +141,61 @@ impl Connection<'_> {
                 true,
                 0,
             ))?;
-            Ok(pg_sys::SPI_processed)
+            let (rows, table) = (pg_sys::SPI_processed, pg_sys::SPI_tuptable);
+            Ok(Outcome {
+                rows,
+                first: (rows > 0 && !table.is_null()).then(|| Returned {
+                    tuple: *(*table).vals,
+                    descriptor: (*table).tupdesc,
+                    _connection: PhantomData,
+                }),
+            })
         }
     }
 
     /// As [`Self::execute`] for the first time: plans it, for lookups by index.
     pub fn execute_by_index(&self, plan: &Plan, values: &[Parameter]) -> Result<u64, Refused> {
         settings::with(&BY_INDEX, || self.execute(plan, values))
+    }
+
+    /// Plans a statement that is kept, for lookups by index, without running it: the triggers that it fires have the
+    /// session's settings.
+    pub fn plan_by_index(&self, plan: &Plan) {
+        settings::with(&BY_INDEX, || {
+            // SAFETY: a valid plan of one statement, which is kept, so the resource owner counts the use that ends here.
+            unsafe {
+                let planned = pg_sys::SPI_plan_get_cached_plan(plan.0);
+                if !planned.is_null() {
+                    pg_sys::ReleaseCachedPlan(planned, pg_sys::CurrentResourceOwner);
+                }
+            }
+        });
+    }
+}
+
+impl Returned<'_> {
+    pub fn datum(&self, column: usize) -> Option<Datum> {
+        let column = NonZeroUsize::new(column)?;
+        // SAFETY: tuple and descriptor are valid while the connection is open.
+        unsafe { pgrx::htup::heap_getattr_raw(self.tuple, column, self.descriptor) }
+    }
+
+    /// False for NULL.
+    pub fn bool(&self, column: usize) -> bool {
+        self.datum(column).is_some_and(|datum| datum.value() & 0xff != 0)
+    }
+
+    /// A copy that outlives the connection, for a row trigger to return. `None` if it is no row of the trigger's relation.
+    pub fn as_row_of(&self, trigger: &Trigger) -> Option<Datum> {
+        // SAFETY: the descriptor is valid, and has as many attributes.
+        let types = unsafe {
+            (0..(*self.descriptor).natts as usize)
+                .map(|n| Some((*super::tuple_attribute(self.descriptor, n)).atttypid))
+        };
+        types
+            .eq(trigger.column_types())
+            // SAFETY: copies into the memory that was current when the connection was opened.
+            .then(|| unsafe { Datum::from(pg_sys::SPI_copytuple(self.tuple)) })
     }
 }
 

@@ -55,6 +55,19 @@ impl Trigger {
         unsafe { (*(*self.data).tg_relation).rd_id }
     }
 
+    /// Its name, for messages.
+    pub fn relation_name(&self) -> String {
+        // SAFETY: valid for the call; a name is terminated.
+        let name = unsafe { CStr::from_ptr((*(*(*self.data).tg_relation).rd_rel).relname.data.as_ptr()) };
+        name.to_string_lossy().into_owned()
+    }
+
+    /// The type of its rows.
+    pub fn row_type(&self) -> pg_sys::Oid {
+        // SAFETY: valid for the call.
+        unsafe { (*(*(*self.data).tg_relation).rd_rel).reltype }
+    }
+
     /// The owner of that table.
     pub fn owner(&self) -> pg_sys::Oid {
         // SAFETY: valid for the call.
@@ -224,6 +237,12 @@ impl TriggerRow {
     /// What a BEFORE trigger returns to let the row pass as it is.
     pub fn pass(&self) -> pg_sys::Datum {
         pg_sys::Datum::from(self.tuple)
+    }
+
+    /// The row as one value.
+    pub fn composite(&self) -> pg_sys::Datum {
+        // SAFETY: tuple and descriptor are valid while the trigger runs; the copy is in the current memory.
+        unsafe { pg_sys::heap_copy_tuple_as_datum(self.tuple, self.descriptor) }
     }
 
     pub fn datum(&self, column: usize) -> Option<pg_sys::Datum> {
