@@ -143,6 +143,19 @@ declare
     -- The way back would lose writes, so after cutover it is closed.
     is_cut_over boolean := exists (select from encrypt.migrations m where m.migration_id = migration and m.phase = 'cut_over');
 begin
+    -- The application's statements fail from then on, so the way out has to be an open one.
+    select r.plain::oid, r.encrypted::oid into lost
+    from encrypt.migration_relations r
+    where r.migration_id = migration
+      and (not exists (select from pg_class c where c.oid = r.plain) or not exists (select from pg_class c where c.oid = r.encrypted))
+    limit 1;
+    if found then
+        raise exception using errcode = 'object_not_in_prerequisite_state',
+            message = format('a table of migration %s was dropped', migration),
+            detail = 'Dual write needs both the table and its counterpart.',
+            hint = format(case when is_cut_over then 'call encrypt.finalize_migration(%s);'
+                          else 'call encrypt.rollback_migration(%s);' end, migration);
+    end if;
     select r.relation, w.name into lost
     from encrypt._live_relations(migration) as r (relation)
     cross join lateral encrypt._sync_triggers(r.relation) w

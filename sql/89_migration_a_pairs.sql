@@ -13,6 +13,7 @@ $$
 declare
     found_migration encrypt.migrations;
     owner oid;
+    owned regclass;
 begin
     -- The row is the lock between steps: of two sessions that change one migration, the second waits, then sees the
     -- new phase.
@@ -21,11 +22,13 @@ begin
         raise exception using errcode = 'undefined_object', message = format('migration %s does not exist', migration),
             hint = 'select migration_id, live, phase from encrypt.migrations;';
     end if;
-    select c.relowner into owner from pg_class c where c.oid = found_migration.live;
+    -- Either of them may have been dropped.
+    select c.relowner, c.oid into owner, owned from pg_class c where c.oid in (found_migration.live, found_migration.shadow)
+    order by c.oid = found_migration.live desc limit 1;
     -- Of an ended migration whose table was dropped nothing is left to own.
     if owner is not null and not pg_has_role(encrypt._outer_user(), owner, 'USAGE') then
         raise exception using errcode = 'insufficient_privilege',
-            message = format('must be owner of table %s', found_migration.live);
+            message = format('must be owner of table %s', owned);
     end if;
     if found_migration.phase <> all (phases) then
         raise exception using errcode = 'object_not_in_prerequisite_state',

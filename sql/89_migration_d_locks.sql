@@ -66,9 +66,12 @@ begin
     where o.contype = 'f' and o.confrelid in (select t.relation from tree t)
       and o.conrelid not in (select t.relation from tree t)
     union all
-    select p.live, 'access exclusive', case when p.root then 3 else 4 end from pairs p
+    -- One that was dropped must not bar the way back; whoever needs both asks _check_sync.
+    select p.live, 'access exclusive', case when p.root then 3 else 4 end
+    from pairs p join pg_class c on c.oid = p.live
     union all
-    select p.shadow, 'access exclusive', case when p.root then 5 else 6 end from pairs p
+    select p.shadow, 'access exclusive', case when p.root then 5 else 6 end
+    from pairs p join pg_class c on c.oid = p.shadow
     union all
     -- Only constraint triggers of these are switched: readers go on.
     select distinct o.confrelid::regclass, 'share row exclusive', 7

@@ -100,8 +100,13 @@ begin
     perform encrypt._lock_migration(migration, deadline);
     perform encrypt._remove_sync(migration);
     perform encrypt._drop_shadow_keys(migration);
-    -- Without CASCADE: what depends on it by now is somebody's, who is told.
-    execute format('drop table %s', found_migration.shadow);
+    if not exists (select from pg_class c where c.oid = found_migration.live) then
+        raise warning using message = format('table %s is left', found_migration.shadow),
+            detail = 'The encrypted table was dropped, so this may be the last copy.';
+    elsif exists (select from pg_class c where c.oid = found_migration.shadow) then
+        -- Without CASCADE: what depends on it by now is somebody's, who is told.
+        execute format('drop table %s', found_migration.shadow);
+    end if;
     update encrypt.migrations m set clean_from = pg_current_wal_insert_lsn() where m.migration_id = migration;
     perform encrypt._end_migration(migration, 'finalized');
     return true;
