@@ -97,15 +97,12 @@ impl Connection<'_> {
 
     /// As [`Self::execute`], with the row that it returns.
     pub fn execute_newest(&self, plan: &Plan, values: &[Parameter]) -> Result<Outcome<'_>, Refused> {
-        // SAFETY: SPI copies the snapshot.
-        self.run(
-            plan,
-            values,
-            match xact::has_one_snapshot() {
-                true => unsafe { pg_sys::GetLatestSnapshot() },
-                false => std::ptr::null_mut(),
-            },
-        )
+        let snapshot = match xact::has_one_snapshot() {
+            // SAFETY: within a transaction; SPI copies the snapshot.
+            true => unsafe { pg_sys::GetLatestSnapshot() },
+            false => std::ptr::null_mut(),
+        };
+        self.run(plan, values, snapshot)
     }
 
     /// Runs a statement that was prepared as the transaction would run it: in a transaction with one snapshot it fails on
