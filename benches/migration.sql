@@ -60,6 +60,7 @@ create schema bench_plain;
 create schema bench_encrypted;
 \set made `:benches/standard_transactions :server_bin :DBNAME 0 $((:rows / 100000)) 0 bench_plain bench_encrypted`
 select encrypt.start_migration('bench_encrypted.pgbench_accounts', '{abalance}', key => 'migration');
+call encrypt.backfill(2);
 checkpoint;
 \set standard_one `:benches/standard_transactions :server_bin :DBNAME 1 $((2 * :few_rows)) :rounds bench_plain bench_encrypted`
 \set standard_four `:benches/standard_transactions :server_bin :DBNAME 4 $((8 * :few_rows)) :rounds bench_plain bench_encrypted`

@@ -104,9 +104,15 @@ pub fn apply(trigger: &Trigger) -> Result<(), Error> {
 
 fn inserted(work: &Work<'_>, new: TransitionTable) -> Result<(), Error> {
     if let Some(row) = one(new) {
-        return match work.direct_one(&row)? {
-            Some(1) => Ok(()),
-            _ => work.insert(&work.key(|column| row.datum(column))?),
+        let direct = work.direct_one(&row)?;
+        if direct == Some(1) {
+            return Ok(());
+        }
+        let key = work.key(|column| row.datum(column))?;
+        return match direct {
+            // Looked up, it would fail alike.
+            Some(_) => work.replace(|| work.one(Way::Replace, &key)),
+            None => work.insert(&key),
         };
     }
     if work.direct()? == Some(work.rows) {
@@ -121,13 +127,16 @@ fn inserted(work: &Work<'_>, new: TransitionTable) -> Result<(), Error> {
 fn updated(work: &Work<'_>, old: TransitionTable, new: TransitionTable) -> Result<(), Error> {
     if let (Some(before), Some(after)) = (one(old), one(new)) {
         let moved = !before.same_in(&after, &work.statements.key_numbers);
-        if !moved && work.direct_one(&after)? == Some(1) {
+        let direct = if moved { None } else { work.direct_one(&after)? };
+        if direct == Some(1) {
             return Ok(());
         }
         let key = work.key(|column| after.datum(column))?;
-        return match moved {
-            true => work.move_key(&work.key(|column| before.datum(column))?, &key),
-            false => work.update(&key),
+        return match direct {
+            _ if moved => work.move_key(&work.key(|column| before.datum(column))?, &key),
+            // Not copied yet. Looked up, it would not be there either.
+            Some(_) => work.replace(|| work.one(Way::Replace, &key)),
+            None => work.update(&key),
         };
     }
     let same = old.same_in(new, &work.statements.identity);
