@@ -80,7 +80,7 @@ pub fn of(trigger: &Trigger) -> Result<Rc<Statements>, Error> {
     if let Some((read_in, statements)) = &known
         && *read_in == generation
         // Plans that take a row's values as parameters don't mention the table, so nothing else tells them of a new type.
-        && statements.columns.iter().copied().eq(trigger.column_types())
+        && statements.has_columns_of(trigger)
     {
         return Ok(Rc::clone(statements));
     }
@@ -119,7 +119,7 @@ impl Statements {
 
     /// Whether the columns are still where they were, and what they were.
     fn fits(&self, trigger: &Trigger) -> bool {
-        self.columns.iter().copied().eq(trigger.column_types())
+        self.has_columns_of(trigger)
             && self.rows.first().is_some_and(|row| {
                 let now = |name: &CString| trigger.column(name);
                 row.key_columns
@@ -132,6 +132,10 @@ impl Statements {
                         .map(|name| now(name).map(|column| column.number))
                         .eq(self.identity.iter().copied().map(Some))
             })
+    }
+
+    fn has_columns_of(&self, trigger: &Trigger) -> bool {
+        self.columns.iter().copied().eq(trigger.column_types())
     }
 
     /// How many numbers columns have.
@@ -163,19 +167,16 @@ impl Statements {
     ) -> Result<u64, Error> {
         let kept = self.prepared.borrow().get(&(case, way)).cloned();
         // Held by this call, since a trigger within it may drop what is kept.
-        let (plans, planned) = match kept.filter(|plans| plans.iter().all(Plan::is_valid)) {
-            Some(plans) => (plans, true),
-            None => (self.prepare(connection, case, way)?, false),
+        let plans = match kept.filter(|plans| plans.iter().all(Plan::is_valid)) {
+            Some(plans) => plans,
+            None => {
+                let plans = self.prepare(connection, case, way)?;
+                self.prepared.borrow_mut().insert((case, way), Rc::clone(&plans));
+                plans
+            }
         };
-        let counts = plans.iter().map(|plan| match planned {
-            true => connection.execute(plan, values),
-            false => connection.execute_by_index(plan, values),
-        });
-        let counts = counts.collect::<Result<Vec<u64>, _>>()?;
-        if !planned {
-            self.prepared.borrow_mut().insert((case, way), plans);
-        }
-        Ok(way.told(&counts))
+        let counts = plans.iter().map(|plan| connection.execute(plan, values));
+        Ok(way.told(&counts.collect::<Result<Vec<u64>, _>>()?))
     }
 
     fn prepare(&self, connection: &Connection<'_>, case: Case, way: Way) -> Result<Rc<Vec<Plan>>, Error> {
@@ -191,7 +192,11 @@ impl Statements {
         let plans = self
             .texts(case, way)
             .iter()
-            .map(|text| connection.prepare(text, &types)?.keep())
+            .map(|text| {
+                let plan = connection.prepare(text, &types)?.keep()?;
+                connection.plan_by_index(&plan);
+                Ok(plan)
+            })
             .collect::<Result<Vec<_>, Refused>>()?;
         Ok(Rc::new(plans))
     }

@@ -103,6 +103,26 @@ pub fn transaction() -> u64 {
     TRANSACTION.load(Relaxed)
 }
 
+/// What was found out in one generation; forgotten as soon as it is asked for in another.
+#[derive(Default)]
+pub struct InGeneration<T> {
+    generation: u64,
+    found: T,
+}
+
+impl<T: Default> InGeneration<T> {
+    #[inline]
+    pub fn of(&mut self, generation: u64) -> &mut T {
+        if self.generation != generation {
+            *self = Self {
+                generation,
+                found: T::default(),
+            };
+        }
+        &mut self.found
+    }
+}
+
 /// Starts a new generation: everything cached must be looked up again.
 pub fn bump() {
     GENERATION.fetch_add(1, Relaxed);

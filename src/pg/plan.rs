@@ -150,11 +150,6 @@ impl Connection<'_> {
         }
     }
 
-    /// As [`Self::execute`] for the first time: plans it, for lookups by index.
-    pub fn execute_by_index(&self, plan: &Plan, values: &[Parameter]) -> Result<u64, Refused> {
-        settings::with(&BY_INDEX, || self.execute(plan, values))
-    }
-
     /// Plans a statement that is kept, for lookups by index, without running it: the triggers that it fires have the
     /// session's settings.
     pub fn plan_by_index(&self, plan: &Plan) {

@@ -8,8 +8,9 @@
 //! Where the order can be seen nothing is changed: what ORDER BY names keeps its order, and so do all other aggregates, whose
 //! results show it.
 
+use super::inval::{self, InGeneration};
+use super::list;
 use super::proc::{self, CFunction};
-use super::{inval, list};
 use foldhash::HashMap;
 use pgrx::pg_sys::{self, Node, NodeTag, Oid};
 use std::cell::RefCell;
@@ -28,15 +29,9 @@ static PREVIOUS: OnceLock<Option<Hook>> = OnceLock::new();
 /// The function of the `=` of types with a second order.
 static EQUALITY: OnceLock<CFunction> = OnceLock::new();
 
-/// The `<` of the second order by the `=`, as far as it was asked for in this generation.
-#[derive(Default)]
-struct Known {
-    generation: u64,
-    orders: HashMap<Oid, Option<Oid>>,
-}
-
 thread_local! {
-    static KNOWN: RefCell<Known> = RefCell::default();
+    /// The `<` of the second order by the `=`.
+    static KNOWN: RefCell<InGeneration<HashMap<Oid, Option<Oid>>>> = RefCell::default();
 }
 
 /// `count("any")`.
@@ -149,18 +144,10 @@ unsafe fn reorder(clause: *mut pg_sys::SortGroupClause) {
 
 fn second_order(equality: Oid) -> Option<Oid> {
     let generation = inval::generation();
-    let known = KNOWN.with_borrow_mut(|known| {
-        if known.generation != generation {
-            *known = Known {
-                generation,
-                ..Known::default()
-            };
-        }
-        known.orders.get(&equality).copied()
-    });
+    let known = KNOWN.with_borrow_mut(|known| known.of(generation).get(&equality).copied());
     known.unwrap_or_else(|| {
         let order = find_second_order(equality);
-        KNOWN.with_borrow_mut(|known| known.orders.insert(equality, order));
+        KNOWN.with_borrow_mut(|known| known.of(generation).insert(equality, order));
         order
     })
 }

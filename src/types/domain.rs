@@ -3,6 +3,7 @@
 use crate::catalog::types::{self, TypeRow};
 use crate::error::Error;
 use crate::keyring::Now;
+use crate::pg::inval::InGeneration;
 use crate::pg::modifier::Fitting;
 use crate::pg::{proc, typeio};
 use crate::plaintext::Codec;
@@ -96,7 +97,6 @@ pub fn plain_base(base: Oid) -> Oid {
 /// Domains found in this generation; types are watched like keys.
 #[derive(Default)]
 struct Known {
-    generation: u64,
     by_ref: HashMap<TypeRef, Domain>,
     by_oid: HashMap<Oid, Domain>,
     by_function: HashMap<Oid, Domain>,
@@ -104,7 +104,7 @@ struct Known {
 }
 
 thread_local! {
-    static KNOWN: RefCell<Known> = RefCell::default();
+    static KNOWN: RefCell<InGeneration<Known>> = RefCell::default();
 }
 
 /// The domain of values with this number.
@@ -181,16 +181,7 @@ pub fn by_operator(now: Now, function: Oid) -> Result<(Domain, Codec), Error> {
 
 /// Runs `body` on what is known in the current generation. It must not call PostgreSQL.
 fn known<T>(now: Now, body: impl FnOnce(&mut Known) -> T) -> T {
-    let generation = now.generation();
-    KNOWN.with_borrow_mut(|known| {
-        if known.generation != generation {
-            *known = Known {
-                generation,
-                ..Known::default()
-            };
-        }
-        body(known)
-    })
+    KNOWN.with_borrow_mut(|known| body(known.of(now.generation())))
 }
 
 /// The text form of RFC 9562: 32 digits in groups of 8, 4, 4, 4 and 12.

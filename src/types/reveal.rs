@@ -5,6 +5,7 @@ use crate::catalog::grants::Privilege;
 use crate::error::Error;
 use crate::guc::{self, Reveal};
 use crate::keyring::{self, Now};
+use crate::pg::inval::InGeneration;
 use crate::pg::server;
 use foldhash::HashMap;
 use pgrx::pg_sys::Oid;
@@ -32,15 +33,11 @@ pub fn is_revealed(site: &mut Revealing, now: Now, domain: &Domain) -> Result<bo
     Ok(site.revealed)
 }
 
-/// Answers of this generation by type, role and whether it asks for itself: a lookup of one row asks each time it is executed.
-#[derive(Default)]
-struct Known {
-    generation: u64,
-    answers: HashMap<(Oid, Oid, bool), bool>,
-}
+/// Answers by type, role and whether it asks for itself: a lookup of one row asks each time it is executed.
+type Answers = HashMap<(Oid, Oid, bool), bool>;
 
 thread_local! {
-    static KNOWN: RefCell<Known> = RefCell::default();
+    static KNOWN: RefCell<InGeneration<Answers>> = RefCell::default();
 }
 
 fn ask(domain: &Domain, now: Now, reveal: Reveal) -> Result<bool, Error> {
@@ -57,15 +54,7 @@ fn ask(domain: &Domain, now: Now, reveal: Reveal) -> Result<bool, Error> {
 /// Whether the role may decrypt; `own`: by more than being a superuser.
 fn may_decrypt(domain: &Domain, now: Now, own: bool) -> Result<bool, Error> {
     let question = (domain.type_oid, now.role(), own);
-    let known = KNOWN.with_borrow_mut(|known| {
-        if known.generation != now.generation() {
-            *known = Known {
-                generation: now.generation(),
-                ..Known::default()
-            };
-        }
-        known.answers.get(&question).copied()
-    });
+    let known = KNOWN.with_borrow_mut(|known| known.of(now.generation()).get(&question).copied());
     if let Some(answer) = known {
         return Ok(answer);
     }
@@ -74,7 +63,7 @@ fn may_decrypt(domain: &Domain, now: Now, own: bool) -> Result<bool, Error> {
         false => keyring::has_privilege,
     };
     let answer = ask(now.role(), domain.key_name(), Privilege::Decrypt)?;
-    KNOWN.with_borrow_mut(|known| known.answers.insert(question, answer));
+    KNOWN.with_borrow_mut(|known| known.of(now.generation()).insert(question, answer));
     Ok(answer)
 }
 

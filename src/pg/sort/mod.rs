@@ -102,22 +102,28 @@ pub fn set_up<S: Sorting>(argument: Datum, sorting: S) {
     }
 }
 
-/// Called by the sort for each comparison.
-unsafe extern "C-unwind" fn compare<S: Sorting>(a: Datum, b: Datum, ssup: pg_sys::SortSupport) -> i32 {
-    // SAFETY: `set_up` put a state for `S` there; the guard keeps panics from crossing into C.
+/// Runs `body`; its error becomes PostgreSQL's.
+///
+/// # Safety
+/// As for every function that PostgreSQL calls: nothing below it may be left half done by an error.
+unsafe fn guarded<T: Copy, E: Into<ErrorReport>>(body: impl FnOnce() -> Result<T, E>) -> T {
+    // SAFETY: the guard keeps panics from crossing into C.
     unsafe {
-        pg_sys::panic::pgrx_extern_c_guard(|| {
-            let state: &mut State<S> = &mut *(*ssup).ssup_extra.cast();
-            match state.order(a, b) {
-                Ok(order) => order as i32,
-                Err(error) => {
-                    let report: ErrorReport = error.into();
-                    report.report(pgrx::PgLogLevel::ERROR);
-                    unreachable!("ERROR does not return")
-                }
+        pg_sys::panic::pgrx_extern_c_guard(|| match body() {
+            Ok(result) => result,
+            Err(error) => {
+                let report: ErrorReport = error.into();
+                report.report(pgrx::PgLogLevel::ERROR);
+                unreachable!("ERROR does not return")
             }
         })
     }
+}
+
+/// Called by the sort for each comparison.
+unsafe extern "C-unwind" fn compare<S: Sorting>(a: Datum, b: Datum, ssup: pg_sys::SortSupport) -> i32 {
+    // SAFETY: `set_up` put a state for `S` there.
+    unsafe { guarded(|| (*(*ssup).ssup_extra.cast::<State<S>>()).order(a, b)) as i32 }
 }
 
 impl<S: Sorting> State<S> {

@@ -1,5 +1,6 @@
 //! Sorting by bytes whose first eight tell nearly everything: PostgreSQL's abbreviated keys, as they are meant.
 
+use super::guarded;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::pg_sys::{self, Datum};
 use std::cmp::Ordering;
@@ -34,24 +35,6 @@ pub fn set_up<S: PrefixSorting>(argument: Datum) {
         } else {
             (*ssup).comparator = Some(compare::<S>);
         }
-    }
-}
-
-/// Runs `body`; its error becomes PostgreSQL's.
-///
-/// # Safety
-/// As for every function that PostgreSQL calls: nothing below it may be left half done by an error.
-unsafe fn guarded<T: Copy, E: Into<ErrorReport>>(body: impl FnOnce() -> Result<T, E>) -> T {
-    // SAFETY: the guard keeps panics from crossing into C.
-    unsafe {
-        pg_sys::panic::pgrx_extern_c_guard(|| match body() {
-            Ok(result) => result,
-            Err(error) => {
-                let report: ErrorReport = error.into();
-                report.report(pgrx::PgLogLevel::ERROR);
-                unreachable!("ERROR does not return")
-            }
-        })
     }
 }
 
