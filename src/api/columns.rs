@@ -53,7 +53,7 @@ sql_function! {
         site.kind.check(call, Kind::Typed)?;
         let now = keyring::now_moving();
         let stored = TypedValue::parse(varlena_bytes(value))?;
-        let domain = site.opening.domain(now, stored.type_ref)?;
+        let (domain, _) = site.opening.of(now, stored.type_ref)?;
         let bound = Binding { context: domain.context(), row_id: stored.prefix };
         let moved = reseal(&mut site.reseal, now, &stored.envelope, stored.prefix, Some(domain.key_name()), bound)?;
         Ok(Some(moved.unwrap_or(value)))

@@ -53,7 +53,7 @@ sql_function! {
         let site = call.site::<CiphertextSite>();
 
         let handle = values::opening(&mut site.open, keyring::now_moving(), header.key_id, context.as_bytes())?;
-        let (_, opened) = values::open_to_varlena(handle, &envelope, row_id.as_bytes())?;
+        let (_, opened) = values::open_into_new(handle, &envelope, row_id.as_bytes(), new_varlena)?;
         let text = match header.type_code {
             TypeCode::Text => plaintext::text(opened)?,
             code => plaintext::text_form(code, opened)?,

@@ -2,14 +2,13 @@
 
 use crate::error::Error;
 use crate::hex;
-use crate::keyring::{self, Now};
+use crate::keyring::{self, Now, Recently};
 use crate::pg::call::Call;
 use crate::pg::datum::{cstring_bytes, cstring_from, message_bytes, varlena_bytes, varlena_from};
 use crate::pg::literal;
 use crate::pg::server_log;
 use crate::pg::site::Site;
 use crate::pg::typeio::{self, Refused};
-use crate::plaintext;
 use crate::sql_function;
 use crate::types::domain::{self, Domain};
 use crate::types::reveal::{Revealing, is_revealed};
@@ -65,20 +64,20 @@ sql_function! {
     /// Text output: the plaintext where it is revealed, else the stored value in hex.
     fn type_out(call) {
         let Some(value) = call.datum(0) else { return Ok(None) };
-        let now = keyring::now();
         let stored = TypedValue::parse(varlena_bytes(value))?;
         let site = call.site::<OutputSite>();
-        if !site.reveals(now, &stored)? {
+        let now = site.recently.now();
+        let (domain, key) = site.opening.of(now, stored.type_ref)?;
+        if !is_revealed(&mut site.revealing, now, domain)? {
             return Ok(Some(cstring_from(&hex::encode(varlena_bytes(value)))?));
         }
-        let opened = value::open_parsed(&mut site.opening, now, &stored)?;
         // PostgreSQL may have asked for the detail of an error, which it also logs.
         server_log::keep_details_out();
-        let text = match opened.domain.base.is_plain_text() {
-            true => plaintext::text(opened.bytes)?,
-            false => typeio::output(opened.base_datum()?, opened.domain.base.type_oid),
-        };
-        Ok(Some(cstring_from(text)?))
+        if domain.base.is_plain_text() {
+            return value::open_cstring(domain, key, now, &stored).map(Some);
+        }
+        let opened = value::open_in(domain, key, now, &stored)?;
+        Ok(Some(cstring_from(typeio::output(opened.base_datum()?, domain.base.type_oid))?))
     }
 }
 
@@ -87,15 +86,15 @@ sql_function! {
     /// expect text, raw where they expect bytes of the base type.
     fn type_send(call) {
         let Some(value) = call.datum(0) else { return Ok(None) };
-        let now = keyring::now();
         let bytes = varlena_bytes(value);
         let stored = TypedValue::parse(bytes)?;
         let site = call.site::<OutputSite>();
-        if site.reveals(now, &stored)? {
-            let opened = value::open_parsed(&mut site.opening, now, &stored)?;
-            return Ok(Some(typeio::send(opened.base_datum()?, opened.domain.base.type_oid)));
+        let now = site.recently.now();
+        let (domain, key) = site.opening.of(now, stored.type_ref)?;
+        if is_revealed(&mut site.revealing, now, domain)? {
+            let opened = value::open_in(domain, key, now, &stored)?;
+            return Ok(Some(typeio::send(opened.base_datum()?, domain.base.type_oid)));
         }
-        let domain = site.opening.domain(now, stored.type_ref)?;
         match domain.base.is_plain_text() {
             true => Ok(Some(varlena_from(&hex::encode(bytes))?)),
             false => Ok(Some(varlena_from(bytes)?)),
@@ -107,7 +106,9 @@ sql_function! {
     /// Implicit cast to the base type: decrypts, whatever output reveals.
     fn type_to_base(call) {
         let Some(value) = call.datum(0) else { return Ok(None) };
-        let opened = value::open(&mut call.site::<OutputSite>().opening, keyring::now(), value)?;
+        let site = call.site::<OutputSite>();
+        let now = site.recently.now();
+        let opened = value::open(&mut site.opening, now, value)?;
         opened.base_datum().map(Some)
     }
 }
@@ -117,7 +118,8 @@ sql_function! {
     fn type_to_target(call) {
         let Some(value) = call.datum(0) else { return Ok(None) };
         let site = call.site::<OutputSite>();
-        let opened = value::open(&mut site.opening, keyring::now(), value)?;
+        let now = site.recently.now();
+        let opened = value::open(&mut site.opening, now, value)?;
         let target = *site.target.get_or_insert_with(|| crate::pg::proc::result(call.function()));
         let from = opened.domain.base.type_oid;
         typeio::convert(opened.base_datum()?, from, target)
@@ -130,15 +132,16 @@ sql_function! {
     /// What to_json makes of a value: as output, but numbers as numbers, documents as documents.
     fn type_to_json(call) {
         let Some(value) = call.datum(0) else { return Ok(None) };
-        let now = keyring::now();
         let bytes = varlena_bytes(value);
         let stored = TypedValue::parse(bytes)?;
         let site = call.site::<OutputSite>();
-        if !site.reveals(now, &stored)? {
+        let now = site.recently.now();
+        let (domain, key) = site.opening.of(now, stored.type_ref)?;
+        if !is_revealed(&mut site.revealing, now, domain)? {
             return Ok(Some(typeio::to_json(varlena_from(&hex::encode(bytes))?, pg_sys::TEXTOID)));
         }
-        let opened = value::open_parsed(&mut site.opening, now, &stored)?;
-        Ok(Some(typeio::to_json(opened.base_datum()?, opened.domain.base.type_oid)))
+        let opened = value::open_in(domain, key, now, &stored)?;
+        Ok(Some(typeio::to_json(opened.base_datum()?, domain.base.type_oid)))
     }
 }
 
@@ -196,6 +199,7 @@ struct InputSite {
 /// What a call site that reads values remembers.
 #[derive(Default)]
 struct OutputSite {
+    recently: Recently,
     opening: Opening,
     revealing: Revealing,
     target: Option<Oid>,
@@ -242,14 +246,6 @@ impl InputSite {
         self.source.ok_or(Error::NoDomain {
             function: call.function().to_u32(),
         })
-    }
-}
-
-impl OutputSite {
-    #[inline]
-    fn reveals(&mut self, now: Now, value: &TypedValue<'_>) -> Result<bool, Error> {
-        let domain = self.opening.domain(now, value.type_ref)?;
-        is_revealed(&mut self.revealing, now, domain)
     }
 }
 

@@ -136,7 +136,7 @@ impl Site for OperatorSite {}
 fn site<'call>(call: &Call<'call>, sides: &[Side]) -> Result<&'call mut Comparing, Error> {
     let site = call.site::<OperatorSite>();
     if sides.iter().any(|side| matches!(side, Side::Plain(_))) {
-        let now = keyring::now();
+        let now = site.comparing.recently.now();
         if site.comparing.plain.is_none() || site.comparing.now != now {
             site.comparing.plain = Some(domain::by_operator(now, call.function())?);
             site.comparing.now = now;

@@ -219,7 +219,7 @@ fn open(call: &Call<'_>, site: &mut OpenSite, first: usize) -> Result<Option<Ope
         wait::check_for_interrupts();
     }
     let handle = values::opening(site, keyring::now(), header.key_id, context.as_bytes())?;
-    let (datum, bytes) = values::open_to_varlena(handle, &envelope, row_id.as_bytes())?;
+    let (datum, bytes) = values::open_into_new(handle, &envelope, row_id.as_bytes(), new_varlena)?;
     Ok(Some(Opened {
         type_code: header.type_code,
         datum,

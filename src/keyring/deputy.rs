@@ -14,6 +14,7 @@
 use crate::pg::acl;
 use pgrx::pg_sys::Oid;
 use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 #[derive(Clone, PartialEq, Eq)]
 struct Appointment {
@@ -43,6 +44,10 @@ thread_local! {
     static APPOINTMENTS: RefCell<Appointments> = RefCell::default();
 }
 
+/// Whether there is a deputy, for those who ask per value: seldom there is. An atomic only because Rust wants statics to be
+/// shareable.
+static ANY_ALIVE: AtomicBool = AtomicBool::new(false);
+
 /// Lets a role use a key while it lives.
 pub struct Deputy(());
 
@@ -63,6 +68,7 @@ impl Deputy {
             });
             appointments.alive.push(number);
         });
+        ANY_ALIVE.store(true, Relaxed);
         Self(())
     }
 }
@@ -70,7 +76,11 @@ impl Deputy {
 impl Drop for Deputy {
     /// After an error too, which unwinds.
     fn drop(&mut self) {
-        APPOINTMENTS.with_borrow_mut(|appointments| appointments.alive.pop());
+        let any = APPOINTMENTS.with_borrow_mut(|appointments| {
+            appointments.alive.pop();
+            !appointments.alive.is_empty()
+        });
+        ANY_ALIVE.store(any, Relaxed);
     }
 }
 
@@ -78,6 +88,9 @@ impl Drop for Deputy {
 #[inline]
 pub(super) fn asking_role(scope: Scope) -> Oid {
     let role = acl::current_user();
+    if !ANY_ALIVE.load(Relaxed) {
+        return role;
+    }
     APPOINTMENTS.with_borrow(|appointments| match appointments.alive.last() {
         None => role,
         Some(number) => match appointments.known.get(*number) {

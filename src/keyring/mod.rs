@@ -99,6 +99,44 @@ fn now_as(scope: deputy::Scope) -> Now {
     }
 }
 
+/// What a call site that only reads remembers of the circumstances.
+#[derive(Clone, Copy, Default)]
+pub struct Recently {
+    now: Now,
+    transaction: u64,
+    calls_left: u8,
+}
+
+impl Recently {
+    /// In how many calls what others committed is taken in once.
+    const CALLS: u8 = 64;
+
+    /// As [`now`], for functions that show or compare values that are stored, of which a statement calls one per row.
+    ///
+    /// Within a statement a role that lost its grant sees a few more rows; PostgreSQL's own privileges, which are checked when a
+    /// statement begins, let it see all of them. The next statement locks its tables, and hears of everything thereby. What
+    /// this session did itself counts at once. Who seals must not do so: that nobody seals under a version from a certain
+    /// moment on is what retiring it relies on.
+    #[inline]
+    pub fn now(&mut self) -> Now {
+        let transaction = inval::transaction();
+        if self.calls_left > 0
+            && self.transaction == transaction
+            && self.now.generation == inval::generation_heard_of()
+            && self.now.role == deputy::asking_role(deputy::Scope::Everything)
+        {
+            self.calls_left -= 1;
+            return self.now;
+        }
+        *self = Self {
+            now: now(),
+            transaction,
+            calls_left: Self::CALLS - 1,
+        };
+        self.now
+    }
+}
+
 impl Now {
     /// The circumstances after something that may have made the keyring forget, for the same role.
     pub fn again(self) -> Self {

@@ -5,8 +5,7 @@ use super::{Handle, Keyring, Now, secret, with};
 use crate::catalog::grants::Privilege;
 use crate::catalog::keys::KeyRow;
 use crate::error::Error;
-use crate::pg::call::MAX_VARLENA;
-use crate::pg::datum::new_varlena;
+use crate::pg::call::{MAX_VARLENA, TooLarge};
 use crate::pg::inval;
 use crate::pg::secret::SecretBox;
 use crate::pg::site::{Remembered, Site};
@@ -16,6 +15,7 @@ use pg_encrypt_core::envelope::{EPOCH_LEN, Envelope, EpochKey, SealError, Sealer
 use pg_encrypt_core::key::KeyId;
 use pg_encrypt_core::random::os_random;
 use pgrx::pg_sys::{self, Datum};
+use zeroize::Zeroizing;
 
 /// Everything that one data key does in one context.
 pub(super) struct ValueSubkey {
@@ -56,9 +56,15 @@ pub struct SealSite {
 /// What an opening call site remembers.
 #[derive(Clone, Copy, Default)]
 pub struct OpenSite {
+    context: Remembered<64>,
+    in_context: OpenInContext,
+}
+
+/// What it remembers of one context.
+#[derive(Clone, Copy, Default)]
+pub struct OpenInContext {
     now: Now,
     key_id: Option<KeyId>,
-    context: Remembered<64>,
     handle: Handle,
 }
 
@@ -108,7 +114,22 @@ pub fn sealing(
 /// The subkey that decrypts values under `key_id` for the current role.
 #[inline]
 pub fn opening(site: &mut OpenSite, now: Now, key_id: KeyId, context: &[u8]) -> Result<Handle, Error> {
-    if site.now == now && site.key_id == Some(key_id) && site.context.is(context) {
+    if !site.context.is(context) {
+        site.in_context = OpenInContext::default();
+        site.context.set(context);
+    }
+    opening_in(&mut site.in_context, now, key_id, context)
+}
+
+/// As [`opening`], for those who know that it is the same context each time.
+#[inline]
+pub fn opening_in(
+    site: &mut OpenInContext,
+    now: Now,
+    key_id: KeyId,
+    context: &[u8],
+) -> Result<Handle, Error> {
+    if site.now == now && site.key_id == Some(key_id) {
         return Ok(site.handle);
     }
     let what = Wanted::Open { key_id };
@@ -121,13 +142,14 @@ pub fn opening(site: &mut OpenSite, now: Now, key_id: KeyId, context: &[u8]) -> 
         derive_value,
     )?;
     let handle = answer.handles.first().copied().ok_or(Error::KeyChanged)?;
-    *site = OpenSite::default();
-    if answer.lasting {
-        site.now = now;
-        site.key_id = Some(key_id);
-        site.handle = handle;
-        site.context.set(context);
-    }
+    *site = match answer.lasting {
+        true => OpenInContext {
+            now,
+            key_id: Some(key_id),
+            handle,
+        },
+        false => OpenInContext::default(),
+    };
     Ok(handle)
 }
 
@@ -193,20 +215,34 @@ pub fn open(handle: Handle, envelope: &Envelope<'_>, row_id: &[u8], out: &mut [u
     })
 }
 
-/// Opens an envelope into a new varlena, decompressed if it was compressed: the datum and its content.
+/// Opens an envelope into memory that `new` allocates for as many bytes as the plaintext has, decompressed if it was
+/// compressed: the datum and its content.
 #[inline]
-pub fn open_to_varlena<'a>(
+pub fn open_into_new<'a>(
     handle: Handle,
     envelope: &Envelope<'_>,
     row_id: &[u8],
+    new: impl Fn(usize) -> Result<(Datum, &'a mut [u8]), TooLarge>,
 ) -> Result<(Datum, &'a [u8]), Error> {
-    let (datum, out) = new_varlena(envelope.plaintext_len())?;
-    open(handle, envelope, row_id, out)?;
-    if !envelope.header().compressed {
-        return Ok((datum, out));
+    if envelope.header().compressed {
+        return open_compressed(handle, envelope, row_id, new);
     }
-    let plain = zeroize::Zeroizing::new(decompress(out, MAX_PLAINTEXT)?);
-    let (datum, out) = new_varlena(plain.len())?;
+    let (datum, out) = new(envelope.plaintext_len())?;
+    open(handle, envelope, row_id, out)?;
+    Ok((datum, out))
+}
+
+#[cold]
+fn open_compressed<'a>(
+    handle: Handle,
+    envelope: &Envelope<'_>,
+    row_id: &[u8],
+    new: impl Fn(usize) -> Result<(Datum, &'a mut [u8]), TooLarge>,
+) -> Result<(Datum, &'a [u8]), Error> {
+    let mut packed = Zeroizing::new(vec![0; envelope.plaintext_len()]);
+    open(handle, envelope, row_id, &mut packed)?;
+    let plain = Zeroizing::new(decompress(&packed, MAX_PLAINTEXT)?);
+    let (datum, out) = new(plain.len())?;
     out.copy_from_slice(&plain);
     Ok((datum, out))
 }

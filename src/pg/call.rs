@@ -8,6 +8,7 @@ use super::site::Site;
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// The largest value PostgreSQL stores in one datum, header included (`MaxAllocSize`).
 pub const MAX_VARLENA: usize = 0x3fff_ffff;
@@ -35,26 +36,28 @@ pub unsafe fn enter<E: Into<ErrorReport>>(
     fcinfo: pg_sys::FunctionCallInfo,
     body: impl FnOnce(&Call<'_>) -> Result<Option<pg_sys::Datum>, E>,
 ) -> pg_sys::Datum {
-    // SAFETY: the caller vouches for fcinfo; the guard keeps panics from crossing into C.
-    unsafe {
-        pg_sys::panic::pgrx_extern_c_guard(move || {
-            match body(&Call {
-                fcinfo,
-                _call: PhantomData,
-            }) {
-                Ok(Some(datum)) => datum,
-                Ok(None) => {
-                    (*fcinfo).isnull = true;
-                    pg_sys::Datum::from(0usize)
-                }
-                Err(error) => {
-                    let report: ErrorReport = error.into();
-                    report.report(pgrx::PgLogLevel::ERROR);
-                    unreachable!("ERROR does not return")
-                }
-            }
-        })
+    let call = Call {
+        fcinfo,
+        _call: PhantomData,
+    };
+    match catch_unwind(AssertUnwindSafe(|| body(&call))) {
+        Ok(Ok(Some(datum))) => datum,
+        Ok(Ok(None)) => {
+            // SAFETY: the caller vouches for fcinfo.
+            unsafe { (*fcinfo).isnull = true };
+            pg_sys::Datum::null()
+        }
+        Ok(Err(error)) => raise(move || error.into().report(pgrx::PgLogLevel::ERROR)),
+        Err(panic) => raise(move || resume_unwind(panic)),
     }
+}
+
+/// Makes a PostgreSQL error of what `body` ends with. Only here pgrx's guard is needed, which is felt in a call per value.
+#[cold]
+fn raise(body: impl FnOnce()) -> ! {
+    // SAFETY: nothing on the way to the function manager has a destructor left to run: what there was, `body` owns.
+    unsafe { pg_sys::panic::pgrx_extern_c_guard(body) };
+    unreachable!("ERROR does not return")
 }
 
 /// Exports a version 1 SQL function: `sql_function!(name(call) { body })`, where the body returns

@@ -6,6 +6,27 @@ use pgrx::datum::{FromDatum, Interval};
 use pgrx::pg_sys::{self, Datum};
 use std::ffi::CStr;
 
+mod raw {
+    use pgrx::pg_sys::Size;
+    unsafe extern "C-unwind" {
+        // Declared again without pgrx's error guard: as `allocate` calls it, it can't raise. Runs once per value.
+        pub fn palloc_extended(size: Size, flags: core::ffi::c_int) -> *mut core::ffi::c_void;
+    }
+}
+
+/// Memory in the current memory context, for no more than [`MAX_VARLENA`] bytes.
+#[inline]
+fn allocate(size: usize) -> *mut u8 {
+    // SAFETY: with NO_OOM it returns null for want of memory, and raises for larger sizes only. Palloc then says so.
+    unsafe {
+        let place = raw::palloc_extended(size, pg_sys::MCXT_ALLOC_NO_OOM as i32);
+        match place.is_null() {
+            false => place.cast(),
+            true => pg_sys::palloc(size).cast(),
+        }
+    }
+}
+
 /// The content of a varlena (text, bytea, our own types), without its header, out of TOAST if it was there.
 #[inline]
 pub fn varlena_bytes<'a>(datum: Datum) -> &'a [u8] {
@@ -59,9 +80,9 @@ pub fn new_varlena<'a>(len: usize) -> Result<(Datum, &'a mut [u8]), TooLarge> {
         .checked_add(pg_sys::VARHDRSZ)
         .filter(|size| *size <= MAX_VARLENA)
         .ok_or(TooLarge)?;
-    // SAFETY: palloc returns `size` bytes or raises; zeroing large results would cost, so the caller writes all.
+    // SAFETY: that many bytes were allocated; zeroing large results would cost, so the caller writes all.
     unsafe {
-        let pointer = pg_sys::palloc(size).cast::<u8>();
+        let pointer = allocate(size);
         pgrx::varlena::set_varsize_4b(pointer.cast(), size as i32);
         let content = std::slice::from_raw_parts_mut(pointer.add(pg_sys::VARHDRSZ), len);
         Ok((Datum::from(pointer), content))
@@ -76,19 +97,26 @@ pub fn varlena_from(content: &[u8]) -> Result<Datum, TooLarge> {
     Ok(datum)
 }
 
-/// A terminated string in the current memory context: what output functions return. It is an allocation of its own,
-/// because callers (`array_out`) free it.
-pub fn cstring_from(text: &[u8]) -> Result<Datum, TooLarge> {
-    if text.len() >= MAX_VARLENA {
+/// Allocates a terminated string of `len` bytes in the current memory context: what output functions return. The content
+/// must be written in full. It is an allocation of its own, because callers (`array_out`) free it.
+#[inline]
+pub fn new_cstring<'a>(len: usize) -> Result<(Datum, &'a mut [u8]), TooLarge> {
+    if len >= MAX_VARLENA {
         return Err(TooLarge);
     }
-    // SAFETY: palloc returns that many bytes or raises; all are written.
+    // SAFETY: that many bytes were allocated, and one for the end.
     unsafe {
-        let pointer = pg_sys::palloc(text.len() + 1).cast::<u8>();
-        std::ptr::copy_nonoverlapping(text.as_ptr(), pointer, text.len());
-        pointer.add(text.len()).write(0);
-        Ok(Datum::from(pointer))
+        let pointer = allocate(len + 1);
+        pointer.add(len).write(0);
+        Ok((Datum::from(pointer), std::slice::from_raw_parts_mut(pointer, len)))
     }
+}
+
+/// A terminated string with a copy of `text`.
+pub fn cstring_from(text: &[u8]) -> Result<Datum, TooLarge> {
+    let (datum, out) = new_cstring(text.len())?;
+    out.copy_from_slice(text);
+    Ok(datum)
 }
 
 /// The bytes of a C string argument, as input functions get it.
@@ -116,12 +144,10 @@ pub fn uuid_bytes(datum: Datum) -> [u8; 16] {
 
 /// A uuid in the current memory context.
 pub fn uuid_from(bytes: [u8; 16]) -> Datum {
-    // SAFETY: palloc returns 16 bytes or raises.
-    unsafe {
-        let place = pg_sys::palloc(16).cast::<[u8; 16]>();
-        place.write(bytes);
-        Datum::from(place)
-    }
+    let place = allocate(16).cast::<[u8; 16]>();
+    // SAFETY: 16 bytes were allocated.
+    unsafe { place.write(bytes) };
+    Datum::from(place)
 }
 
 /// An interval.

@@ -72,6 +72,13 @@ pub fn generation() -> u64 {
     GENERATION.load(Relaxed)
 }
 
+/// The current generation as far as this session has heard: what it changed itself, and what others had committed when
+/// it last locked a relation or asked for [`generation`].
+#[inline]
+pub fn generation_heard_of() -> u64 {
+    GENERATION.load(Relaxed)
+}
+
 /// Changes with each change of a relation of [`watch_shape`], its privileges included, of its types, of roles, schemas and
 /// operators. Rollbacks are among them: what was changed changes back.
 pub fn shape() -> u64 {

@@ -7,7 +7,7 @@
 use super::domain::Domain;
 use super::value::{self, Opening, Searching, Token, normalized_datum, open, stored_token};
 use crate::error::Error;
-use crate::keyring::{self, Now};
+use crate::keyring::{Now, Recently};
 use crate::pg::compare;
 use crate::pg::datum::varlena_bytes;
 use crate::pg::scratch::with_scratch;
@@ -24,6 +24,7 @@ use std::cmp::Ordering;
 pub struct Comparing {
     pub a: Opening,
     pub b: Opening,
+    pub recently: Recently,
     pub search: Searching,
     /// When the call began, for operators with a plain side.
     pub now: Now,
@@ -55,8 +56,10 @@ pub fn equal_by_token(a: Side, b: Side) -> Result<Option<bool>, Error> {
 #[inline]
 pub fn stored_token_order(a: Datum, b: Datum) -> Result<Ordering, Error> {
     let tokens = stored_token(a)?.zip(stored_token(b)?);
-    let (a, b) = tokens.ok_or(Error::NotSearchable)?;
-    Ok(a.cmp(&b))
+    let Some((a, b)) = tokens else {
+        return Err(Error::NotSearchable);
+    };
+    Ok(u128::from_be_bytes(a).cmp(&u128::from_be_bytes(b)))
 }
 
 /// Whether two sides are equal, of which one is plain or has no token.
@@ -132,7 +135,8 @@ impl Sorting for PlaintextOrder {
     }
 
     fn key(&mut self, value: Datum) -> Result<Datum, Error> {
-        Ok(comparable_side(&mut self.comparing.a, keyring::now(), None, Side::Typed(value))?.1)
+        let now = self.comparing.recently.now();
+        Ok(comparable_side(&mut self.comparing.a, now, None, Side::Typed(value))?.1)
     }
 }
 
@@ -169,7 +173,8 @@ pub fn hash(site: &mut Comparing, collation: Oid, side: Side, seed: Option<Datum
     match token {
         Some(token) => Ok(hash_of_token(&token, seed)),
         None => with_scratch(|| {
-            let (type_oid, value) = comparable_side(&mut site.a, keyring::now(), site.plain.as_ref(), side)?;
+            let now = site.recently.now();
+            let (type_oid, value) = comparable_side(&mut site.a, now, site.plain.as_ref(), side)?;
             Ok(compare::hash(type_oid, collation, value, seed))
         }),
     }
@@ -203,7 +208,7 @@ fn token(site: &mut Comparing, side: Side) -> Result<Token, Error> {
 
 /// Both sides as values of one type, and that type.
 fn comparable(site: &mut Comparing, a: Side, b: Side) -> Result<(Oid, Datum, Datum), Error> {
-    let now = keyring::now();
+    let now = site.recently.now();
     let (type_oid, a) = comparable_side(&mut site.a, now, site.plain.as_ref(), a)?;
     let (_, b) = comparable_side(&mut site.b, now, site.plain.as_ref(), b)?;
     Ok((type_oid, a, b))

@@ -6,12 +6,13 @@ use crate::error::Error;
 use crate::guc;
 use crate::keyring::Now;
 use crate::keyring::tokens::{self, PinnedSite};
-use crate::keyring::values::{self, OpenSite, SealSite};
-use crate::pg::datum::{new_varlena, varlena_bytes, varlena_head};
+use crate::keyring::values::{self, OpenInContext, SealSite};
+use crate::pg::call::TooLarge;
+use crate::pg::datum::{new_cstring, new_varlena, varlena_bytes, varlena_head};
 use crate::pg::scratch::with_scratch;
 use crate::pg::site::Remembered;
 use crate::pg::{encoding, typeio};
-use crate::plaintext::Codec;
+use crate::plaintext::{self, Codec};
 use pg_encrypt_core::compress::compress;
 use pg_encrypt_core::envelope::TypeCode;
 use pg_encrypt_core::token::TokenBits;
@@ -28,18 +29,12 @@ pub struct Sealing {
     token: PinnedSite,
 }
 
-/// What a call site that opens remembers.
+/// What a call site that opens remembers: the domain of the values that it reads, and the key of the last one.
 #[derive(Clone, Copy, Default)]
 pub struct Opening {
-    found: Found,
-    open: OpenSite,
-}
-
-/// The domain of the values that a call site reads.
-#[derive(Clone, Copy, Default)]
-struct Found {
-    domain: Option<Domain>,
     now: Now,
+    domain: Option<Domain>,
+    key: OpenInContext,
 }
 
 /// What a call site that searches remembers: the token of the value it was given last.
@@ -105,48 +100,73 @@ pub fn seal(site: &mut Sealing, now: Now, domain: &Domain, plaintext: &[u8]) -> 
 /// Opens a stored value with the key of the domain it names, if the current role may decrypt.
 #[inline]
 pub fn open(site: &mut Opening, now: Now, value: Datum) -> Result<Opened<'_>, Error> {
-    open_parsed(site, now, &TypedValue::parse(varlena_bytes(value))?)
+    let value = TypedValue::parse(varlena_bytes(value))?;
+    let (domain, key) = site.of(now, value.type_ref)?;
+    open_in(domain, key, now, &value)
 }
 
-/// As [`open`], of a value that was taken apart already.
+/// As [`open`], of a value that was taken apart already and whose domain is known.
 #[inline]
-pub fn open_parsed<'site>(
-    site: &'site mut Opening,
+pub fn open_in<'site>(
+    domain: &'site Domain,
+    key: &mut OpenInContext,
     now: Now,
     value: &TypedValue<'_>,
 ) -> Result<Opened<'site>, Error> {
-    let domain = site.found.domain(now, value.type_ref)?;
-    let header = value.envelope.header();
-    let handle = values::opening(&mut site.open, now, header.key_id, domain.context())?;
-    let (datum, bytes) = values::open_to_varlena(handle, &value.envelope, value.prefix)?;
+    let (datum, bytes) = open_as(domain, key, now, value, new_varlena)?;
     Ok(Opened {
         domain,
-        code: header.type_code,
+        code: value.envelope.header().type_code,
         datum,
         bytes,
     })
 }
 
-impl Opening {
-    #[inline]
-    pub fn domain(&mut self, now: Now, type_ref: TypeRef) -> Result<&Domain, Error> {
-        self.found.domain(now, type_ref)
-    }
+/// The plaintext of a value whose base is plain text, as a terminated string.
+#[inline]
+pub fn open_cstring(
+    domain: &Domain,
+    key: &mut OpenInContext,
+    now: Now,
+    value: &TypedValue<'_>,
+) -> Result<Datum, Error> {
+    let (datum, bytes) = open_as(domain, key, now, value, new_cstring)?;
+    plaintext::text(bytes)?;
+    Ok(datum)
 }
 
-impl Found {
+#[inline]
+fn open_as<'a>(
+    domain: &Domain,
+    key: &mut OpenInContext,
+    now: Now,
+    value: &TypedValue<'_>,
+    new: impl Fn(usize) -> Result<(Datum, &'a mut [u8]), TooLarge>,
+) -> Result<(Datum, &'a [u8]), Error> {
+    let handle = values::opening_in(key, now, value.envelope.header().key_id, domain.context())?;
+    values::open_into_new(handle, &value.envelope, value.prefix, new)
+}
+
+impl Opening {
+    /// The domain of values with this number, and what is remembered of its key.
     #[inline]
-    fn domain(&mut self, now: Now, type_ref: TypeRef) -> Result<&Domain, Error> {
+    pub fn of(&mut self, now: Now, type_ref: TypeRef) -> Result<(&Domain, &mut OpenInContext), Error> {
         let is_it = self.now == now
             && self
                 .domain
                 .as_ref()
                 .is_some_and(|domain| domain.type_ref == type_ref);
         if !is_it {
-            self.domain = Some(domain::by_ref(now, type_ref)?);
-            self.now = now;
+            *self = Self {
+                now,
+                domain: Some(domain::by_ref(now, type_ref)?),
+                key: OpenInContext::default(),
+            };
         }
-        self.domain.as_ref().ok_or(Error::KeyChanged)
+        match &self.domain {
+            Some(domain) => Ok((domain, &mut self.key)),
+            None => Err(Error::KeyChanged),
+        }
     }
 }
 
@@ -156,7 +176,7 @@ impl Opened<'_> {
         match self.code {
             // The varlena that was decrypted into is the datum already.
             TypeCode::Text if self.domain.base.is_plain_text() => {
-                crate::plaintext::text(self.bytes)?;
+                plaintext::text(self.bytes)?;
                 Ok(self.datum)
             }
             code => self.domain.base.decode(code, self.bytes),
@@ -241,7 +261,9 @@ fn make_token(
     plaintext: &[u8],
     privilege: Privilege,
 ) -> Result<Token, Error> {
-    let index_key = domain.index_key.ok_or(Error::NotSearchable)?;
+    let Some(index_key) = domain.index_key else {
+        return Err(Error::NotSearchable);
+    };
     let handle = tokens::pinned(
         site,
         now,
