@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`sync`] | what does a trigger of a migrating table do? |
 //! | [`direct`] | may it take rows as the statement gave them? |
+//! | [`single`] | how is a single row written? |
 //! | [`statements`] | which statements is that, and how are they kept from call to call? |
 //! | [`writes`] | what does the trigger of a decrypting view do? |
 //! | [`write_statements`] | which statements is that, and how are they kept? |
@@ -11,6 +12,7 @@
 //! The statements themselves, planning, backfill and verification are SQL: `sql/87*` to `sql/89*`.
 
 mod direct;
+mod single;
 mod statements;
 pub mod sync;
 mod write_statements;

@@ -1,14 +1,16 @@
 //! Statements of migrating tables, prepared once per session.
 
+use super::single::Writers;
 use crate::catalog::sync_statements::{self, SyncRow};
 use crate::error::Error;
 use crate::pg::inval;
 use crate::pg::plan::{Connection, Parameter, Plan, Refused};
+use crate::pg::transition::TransitionRows;
 use crate::pg::trigger::{Column, Trigger};
 use foldhash::HashMap;
 use pgrx::pg_sys::{self, Oid};
 use std::cell::RefCell;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::rc::Rc;
 
 /// Which statements of a table.
@@ -57,10 +59,13 @@ pub struct Statements {
     pub identity: Vec<usize>,
     /// Whether the shadow may hold rows that are gone, which others can collide with.
     pub guarded: bool,
+    /// The numbers of all columns.
+    numbers: Vec<usize>,
     /// The types of all columns by their numbers.
     columns: Vec<Option<Oid>>,
     rows: Vec<SyncRow>,
     prepared: RefCell<Prepared>,
+    writers: RefCell<Option<Rc<Writers>>>,
 }
 
 thread_local! {
@@ -109,11 +114,15 @@ impl Statements {
             key_name: first.key_name.clone(),
             key_numbers: key.iter().map(|column| column.number).collect(),
             key,
+            numbers: std::iter::zip(1.., trigger.column_types())
+                .filter_map(|(number, column)| column.map(|_| number))
+                .collect(),
             columns: trigger.column_types().collect(),
             guarded: first.guarded,
             identity: identity.iter().map(|column| column.number).collect(),
             rows,
             prepared: RefCell::default(),
+            writers: RefCell::default(),
         })
     }
 
@@ -138,9 +147,40 @@ impl Statements {
         self.columns.iter().copied().eq(trigger.column_types())
     }
 
-    /// How many numbers columns have.
-    pub fn width(&self) -> usize {
-        self.columns.len()
+    /// The numbers of all columns, without those that were dropped.
+    pub fn numbers(&self) -> &[usize] {
+        &self.numbers
+    }
+
+    /// The values of a row, by the numbers of its columns.
+    pub fn values(&self, row: &TransitionRows) -> Vec<Parameter> {
+        (1..=self.columns.len()).map(|column| row.datum(column)).collect()
+    }
+
+    pub fn key_names(&self) -> Vec<&CStr> {
+        let first = self.rows.first();
+        first
+            .into_iter()
+            .flat_map(|row| &row.key_columns)
+            .map(CString::as_c_str)
+            .collect()
+    }
+
+    /// What writes single rows, if that is known and nothing has changed since.
+    pub fn writers(&self) -> Option<Rc<Writers>> {
+        let writers = self.writers.borrow();
+        writers.as_ref().filter(|writers| writers.are_current()).cloned()
+    }
+
+    /// Finds out what writes single rows from now on.
+    pub fn learn_writers(
+        &self,
+        connection: &Connection<'_>,
+        trigger: &Trigger,
+    ) -> Result<Rc<Writers>, Error> {
+        let writers = Rc::new(Writers::of(self, connection, trigger)?);
+        *self.writers.borrow_mut() = Some(Rc::clone(&writers));
+        Ok(writers)
     }
 
     fn texts(&self, case: Case, way: Way) -> &[CString] {
@@ -179,8 +219,9 @@ impl Statements {
         Ok(way.told(&counts.collect::<Result<Vec<u64>, _>>()?))
     }
 
-    fn prepare(&self, connection: &Connection<'_>, case: Case, way: Way) -> Result<Rc<Vec<Plan>>, Error> {
-        let types: Vec<Oid> = match (case.level, way) {
+    /// The types of the parameters that statements take.
+    fn types(&self, case: Case, way: Way) -> Vec<Oid> {
+        match (case.level, way) {
             ("row", Way::Direct) => {
                 // No statement mentions a column that was dropped.
                 let types = self.columns.iter();
@@ -188,7 +229,24 @@ impl Statements {
             }
             ("row", _) => self.key.iter().map(|column| column.type_oid).collect(),
             _ => vec![],
-        };
+        }
+    }
+
+    /// A plan of the caller's own of one of the statements, if there are as many.
+    pub fn prepare_one(
+        &self,
+        connection: &Connection<'_>,
+        case: Case,
+        way: Way,
+        n: usize,
+    ) -> Result<Option<Plan>, Refused> {
+        let text = self.texts(case, way).get(n);
+        text.map(|text| connection.prepare(text, &self.types(case, way))?.keep())
+            .transpose()
+    }
+
+    fn prepare(&self, connection: &Connection<'_>, case: Case, way: Way) -> Result<Rc<Vec<Plan>>, Error> {
+        let types = self.types(case, way);
         let plans = self
             .texts(case, way)
             .iter()

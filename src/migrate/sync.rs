@@ -24,6 +24,7 @@
 //! Several go through the transition tables; very many get a plan of their own.
 
 use super::direct;
+use super::single::{self, Change, Left};
 use super::statements::{self, Case, Statements, Way};
 use crate::error::Error;
 use crate::keyring::deputy::{Deputy, Scope};
@@ -52,6 +53,8 @@ struct Work<'a> {
     rows: u64,
     /// Whether the rows of the transition tables are what the table has.
     is_direct: bool,
+    /// What is left of a single row.
+    left: Left,
 }
 
 /// Brings the shadow of the trigger's table up to date with what the trigger fired for.
@@ -65,6 +68,13 @@ pub fn apply(trigger: &Trigger) -> Result<(), Error> {
     let is_direct = direct::nothing_came_between(trigger);
     let statements = statements::of(trigger)?;
     let owner = trigger.owner();
+    let left = match is_direct {
+        true => single_row(trigger, &statements)?,
+        false => Left::All,
+    };
+    if left == Left::Nothing {
+        return Ok(());
+    }
     identity::as_owner_in_trigger(owner, || {
         let _deputy = Deputy::appoint(&statements.key_name, owner, Scope::Everything);
         connected(trigger, |connection| {
@@ -79,6 +89,7 @@ pub fn apply(trigger: &Trigger) -> Result<(), Error> {
                 },
                 rows: rows.unwrap_or(0),
                 is_direct,
+                left,
             };
             let apply = || match (trigger.event(), old, new) {
                 (Event::Truncate, ..) => work.all(Way::Lookup).map(drop),
@@ -100,6 +111,22 @@ pub fn apply(trigger: &Trigger) -> Result<(), Error> {
             }
         })?
     })
+}
+
+/// Writes the only row that a statement changed, past the executor.
+fn single_row(trigger: &Trigger, statements: &Statements) -> Result<Left, Error> {
+    let (old, new) = (trigger.old_table().map(one), trigger.new_table().map(one));
+    let change = match (trigger.event(), &old, &new) {
+        (Event::Insert, _, Some(Some(row))) => Change::Insert(row),
+        (Event::Update, Some(Some(before)), Some(Some(after)))
+            if before.same_in(after, &statements.key_numbers) =>
+        {
+            Change::Update(before, after)
+        }
+        (Event::Delete, Some(Some(row)), _) => Change::Delete(row),
+        _ => return Ok(Left::All),
+    };
+    single::write(statements, trigger, &change)
 }
 
 fn inserted(work: &Work<'_>, new: TransitionTable) -> Result<(), Error> {
@@ -270,10 +297,10 @@ impl Work<'_> {
         if !self.is_direct {
             return Ok(None);
         }
-        let values: Vec<Parameter> = (1..=self.statements.width())
-            .map(|column| row.datum(column))
-            .collect();
-        self.one(Way::Direct, &values).map(Some)
+        if self.left == Left::Replace {
+            return Ok(Some(0));
+        }
+        self.one(Way::Direct, &self.statements.values(row)).map(Some)
     }
 
     /// The rows of the transition tables, if that is right; how many the first statement changed.

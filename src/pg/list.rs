@@ -20,6 +20,15 @@ pub(super) unsafe fn oids(list: *mut pg_sys::List) -> impl Iterator<Item = pg_sy
     unsafe { cells(list) }.map(|cell| unsafe { (*cell).oid_value })
 }
 
+/// The elements of a list of integers.
+///
+/// # Safety
+/// `list` is null or holds integers, and outlives the iterator.
+pub(super) unsafe fn integers(list: *mut pg_sys::List) -> impl Iterator<Item = i32> {
+    // SAFETY: as the caller vouches: the elements lie where pointers to nodes would.
+    unsafe { cells(list) }.map(|cell| unsafe { (*cell).int_value })
+}
+
 /// # Safety
 /// `list` is null or a list that outlives the iterator.
 unsafe fn cells(list: *mut pg_sys::List) -> impl Iterator<Item = *mut pg_sys::ListCell> {

@@ -6,6 +6,7 @@
 //! | [`call`] | how does SQL call a Rust function, read its arguments, return a value? |
 //! | [`site`] | what may a call remember for the next call from the same place in the same plan? |
 //! | [`column`] | which column does a reference mean, and how is it written? |
+//! | [`executor`] | pieces of the executor, for those who do without it |
 //! | [`identity`] | running statements as somebody else |
 //! | [`inval`] | when did something that we cached change? when did a transaction end? |
 //! | [`errcode`] | of which class is an SQLSTATE? |
@@ -19,6 +20,8 @@
 //! | [`planner`] | in which order does a statement bring equal values together? |
 //! | [`proc`] | what does the catalog say about a function? |
 //! | [`relation`] | how large a table is, and which file it is in |
+//! | [`row_values`] | which row does a planned INSERT make of its parameters? |
+//! | [`row_writer`] | how is one row written without the executor? |
 //! | [`scan`] | how are our own tables read without SQL, snapshots of old statements, or privileges of the caller? |
 //! | [`settings`] | settings that differ for a moment |
 //! | [`scratch`] | memory for the length of one comparison |
@@ -50,6 +53,7 @@ pub mod compare;
 pub mod datum;
 pub mod encoding;
 pub mod errcode;
+mod executor;
 pub mod identity;
 pub mod index_statement;
 pub mod inval;
@@ -61,6 +65,8 @@ pub mod plan;
 pub mod planner;
 pub mod proc;
 pub mod relation;
+pub mod row_values;
+pub mod row_writer;
 pub mod scan;
 pub mod scratch;
 pub mod secret;

@@ -18,7 +18,7 @@ pub struct Connection<'a> {
 pub type Parameter = Option<Datum>;
 
 /// A statement whose plan outlives the transaction. Freed when dropped.
-pub struct Plan(pg_sys::SPIPlanPtr);
+pub struct Plan(pub(super) pg_sys::SPIPlanPtr);
 
 /// What a statement came to.
 pub struct Outcome<'a> {

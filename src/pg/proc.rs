@@ -41,6 +41,43 @@ pub fn is(sql_function: Oid, function: CFunction) -> bool {
     }
 }
 
+/// The languages of compiled code, whose numbers pgrx does not have.
+const INTERNAL: Oid = Oid::from_u32(12);
+const C: Oid = Oid::from_u32(13);
+
+/// Whether what a function makes of its arguments depends on no name and no setting of the session: immutable code of
+/// PostgreSQL or of a library, or any function of the library that `ours` is in. SQL and procedural languages look names up.
+pub fn ignores_names(function: Oid, ours: Oid) -> bool {
+    let (language, volatility, library) = described(function);
+    [INTERNAL, C].contains(&language)
+        && (volatility == pg_sys::PROVOLATILE_IMMUTABLE
+            || (library.is_some() && library == described(ours).2))
+}
+
+/// Language, volatility and library of a function.
+fn described(function: Oid) -> (Oid, u8, Option<Vec<u8>>) {
+    let cache = pg_sys::SysCacheIdentifier::PROCOID as i32;
+    // SAFETY: a catalog lookup; the tuple is read, and the name copied, before it is released.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(cache, pg_sys::Datum::from(function));
+        if tuple.is_null() {
+            return (Oid::INVALID, pg_sys::PROVOLATILE_VOLATILE, None);
+        }
+        let row = pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_proc>();
+        let mut is_null = false;
+        let library = pg_sys::SysCacheGetAttr(
+            cache,
+            tuple,
+            pg_sys::Anum_pg_proc_probin as pg_sys::AttrNumber,
+            &mut is_null,
+        );
+        let library = (!is_null).then(|| super::datum::varlena_bytes(library).to_vec());
+        let described = ((*row).prolang, (*row).provolatile.cast_unsigned(), library);
+        pg_sys::ReleaseSysCache(tuple);
+        described
+    }
+}
+
 /// The types that the operator families of a support function are about.
 pub fn operator_family_types(function: Oid) -> Result<Vec<Oid>, SpiError> {
     // Read-only, so that it works in parallel workers.

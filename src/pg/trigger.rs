@@ -68,6 +68,12 @@ impl Trigger {
         unsafe { (*(*(*self.data).tg_relation).rd_rel).reltype }
     }
 
+    /// The function that was called.
+    pub fn function(&self) -> pg_sys::Oid {
+        // SAFETY: valid for the call.
+        unsafe { (*(*self.data).tg_trigger).tgfoid }
+    }
+
     /// The owner of that table.
     pub fn owner(&self) -> pg_sys::Oid {
         // SAFETY: valid for the call.

@@ -43,6 +43,12 @@ pub fn command() -> u32 {
     unsafe { pg_sys::GetCurrentCommandId(false) }
 }
 
+/// Ends a command: what it wrote is seen from now on.
+pub fn next_command() {
+    // SAFETY: a trigger may, as SPI does for each statement that it runs.
+    unsafe { pg_sys::CommandCounterIncrement() };
+}
+
 /// The number that the statement which a trigger fires for began with, or a lower one. `None` without a statement.
 pub fn command_of_statement() -> Option<u32> {
     // SAFETY: a statement's triggers fire under its own snapshot, which is valid until it ends.
