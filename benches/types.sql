@@ -65,8 +65,8 @@ call bench.compare('UPDATE of another column, every row', 'update bench.%s set n
 -- By the clock: of client and server together, waiting for processors included.
 create table bench.lookup_encrypted (email email_enc, id integer);
 create table bench.lookup_plain (email text, id integer);
-insert into bench.lookup_encrypted select i::text, i from generate_series(1, 5 * :rows) as i order by md5(i::text);
-insert into bench.lookup_plain select i::text, i from generate_series(1, 5 * :rows) as i order by md5(i::text);
+insert into bench.lookup_encrypted select (1000000000000000000 + i)::text, i from generate_series(1, 5 * :rows) as i order by md5(i::text);
+insert into bench.lookup_plain select (1000000000000000000 + i)::text, i from generate_series(1, 5 * :rows) as i order by md5(i::text);
 create index on bench.lookup_encrypted (email email_enc_ops);
 create index on bench.lookup_plain (email);
 vacuum (freeze, analyze) bench.lookup_encrypted, bench.lookup_plain;

@@ -11,8 +11,9 @@ use crate::pg::datum::{cstring_bytes, cstring_from, varlena_bytes, varlena_head}
 use crate::pg::site::Site;
 use crate::pg::typeio;
 use crate::sql_function;
+use crate::types::Found;
 use crate::types::domain;
-use crate::types::value::Opening;
+use crate::types::opener::Opener;
 use pg_encrypt_core::envelope::HEADER_LEN;
 use pg_encrypt_core::typed::{Head, MAX_PREFIX_LEN, TypedValue};
 
@@ -53,7 +54,7 @@ sql_function! {
         site.kind.check(call, Kind::Typed)?;
         let now = keyring::now_moving();
         let stored = TypedValue::parse(varlena_bytes(value))?;
-        let (domain, _) = site.opening.of(now, stored.type_ref)?;
+        let domain = &site.opener.of(now, stored.type_ref)?.domain;
         let bound = Binding { context: domain.context(), row_id: stored.prefix };
         let moved = reseal(&mut site.reseal, now, &stored.envelope, stored.prefix, Some(domain.key_name()), bound)?;
         Ok(Some(moved.unwrap_or(value)))
@@ -77,7 +78,7 @@ struct KindSite {
 #[derive(Default)]
 struct ReencryptSite {
     kind: KindSite,
-    opening: Opening,
+    opener: Found<Opener>,
     reseal: ResealSite,
 }
 

@@ -2,20 +2,18 @@
 
 use crate::error::Error;
 use crate::hex;
-use crate::keyring::{self, Now, Recently};
+use crate::keyring::{self, Recently};
 use crate::pg::call::Call;
 use crate::pg::datum::{cstring_bytes, cstring_from, message_bytes, varlena_bytes, varlena_from};
-use crate::pg::literal;
-use crate::pg::server_log;
 use crate::pg::site::Site;
 use crate::pg::typeio::{self, Refused};
+use crate::pg::{literal, proc, server_log};
 use crate::sql_function;
-use crate::types::domain::{self, Domain};
-use crate::types::reveal::{Revealing, is_revealed};
-use crate::types::value::{self, Opening, Sealing};
-use pg_encrypt_core::envelope::TypeCode;
+use crate::types::maker::{Asked, Maker, adopt};
+use crate::types::opener::Opener;
+use crate::types::{Found, domain, value};
 use pg_encrypt_core::typed::{FORMAT_TYPED, TypedValue};
-use pgrx::pg_sys::{self, Datum, Oid};
+use pgrx::pg_sys::{self, Oid};
 
 sql_function! {
     /// Text input. A stored value's own hex is taken as it is; anything else is a plaintext and sealed at once.
@@ -26,17 +24,18 @@ sql_function! {
         if let Some(stored) = hex::decode_typed(text) {
             return adopt(now, type_oid, &stored).map(Some);
         }
-        let site = call.site::<InputSite>();
-        let domain = site.domain(now, type_oid)?;
+        let maker = call.site::<InputSite>().maker.of(now, Asked::Type(type_oid))?;
+        let domain = &maker.domain;
         if domain.base.is_plain_text() && domain.fits_all() {
-            return value::seal(&mut site.sealing, now, &domain, text).map(Some);
+            return maker.seal(text).map(Some);
         }
         let base = typeio::input(text, domain.base.type_oid).map_err(|refused| invalid(refused, type_oid))?;
         // A column is compared with what the statement says, not with what the column would make of it.
         if !domain.fits_all() && literal::is_in_condition() {
-            return value::seal(&mut site.sealing, now, &domain, &domain.base.encode(base)).map(Some);
+            let plaintext = domain.base.encode(base);
+            return maker.seal(&plaintext).map(Some);
         }
-        seal(site, now, &domain, base).map(Some)
+        maker.seal_base(base).map(Some)
     }
 }
 
@@ -52,11 +51,10 @@ sql_function! {
         if let Some(stored) = hex::decode_typed(message) {
             return adopt(now, type_oid, &stored).map(Some);
         }
-        let site = call.site::<InputSite>();
-        let domain = site.domain(now, type_oid)?;
-        let base = typeio::receive(message, domain.base.type_oid)
+        let maker = call.site::<InputSite>().maker.of(now, Asked::Type(type_oid))?;
+        let base = typeio::receive(message, maker.domain.base.type_oid)
             .ok_or_else(|| Error::BadMessage { wanted: typeio::type_name(type_oid) })?;
-        seal(site, now, &domain, base).map(Some)
+        maker.seal_base(base).map(Some)
     }
 }
 
@@ -64,20 +62,19 @@ sql_function! {
     /// Text output: the plaintext where it is revealed, else the stored value in hex.
     fn type_out(call) {
         let Some(value) = call.datum(0) else { return Ok(None) };
-        let stored = TypedValue::parse(varlena_bytes(value))?;
-        let site = call.site::<OutputSite>();
-        let now = site.recently.now();
-        let (domain, key) = site.opening.of(now, stored.type_ref)?;
-        if !is_revealed(&mut site.revealing, now, domain)? {
-            return Ok(Some(cstring_from(&hex::encode(varlena_bytes(value)))?));
+        let bytes = varlena_bytes(value);
+        let stored = TypedValue::parse(bytes)?;
+        let opener = call.site::<OutputSite>().opener(&stored)?;
+        if !opener.reveals()? {
+            return Ok(Some(cstring_from(&hex::encode(bytes))?));
         }
         // PostgreSQL may have asked for the detail of an error, which it also logs.
         server_log::keep_details_out();
-        if domain.base.is_plain_text() {
-            return value::open_cstring(domain, key, now, &stored).map(Some);
+        if opener.domain.base.is_plain_text() {
+            return opener.open_cstring(&stored).map(Some);
         }
-        let opened = value::open_in(domain, key, now, &stored)?;
-        Ok(Some(cstring_from(typeio::output(opened.base_datum()?, domain.base.type_oid))?))
+        let opened = opener.open(&stored)?;
+        Ok(Some(cstring_from(typeio::output(opened.base_datum()?, opened.domain.base.type_oid))?))
     }
 }
 
@@ -88,14 +85,12 @@ sql_function! {
         let Some(value) = call.datum(0) else { return Ok(None) };
         let bytes = varlena_bytes(value);
         let stored = TypedValue::parse(bytes)?;
-        let site = call.site::<OutputSite>();
-        let now = site.recently.now();
-        let (domain, key) = site.opening.of(now, stored.type_ref)?;
-        if is_revealed(&mut site.revealing, now, domain)? {
-            let opened = value::open_in(domain, key, now, &stored)?;
-            return Ok(Some(typeio::send(opened.base_datum()?, domain.base.type_oid)));
+        let opener = call.site::<OutputSite>().opener(&stored)?;
+        if opener.reveals()? {
+            let opened = opener.open(&stored)?;
+            return Ok(Some(typeio::send(opened.base_datum()?, opened.domain.base.type_oid)));
         }
-        match domain.base.is_plain_text() {
+        match opener.domain.base.is_plain_text() {
             true => Ok(Some(varlena_from(&hex::encode(bytes))?)),
             false => Ok(Some(varlena_from(bytes)?)),
         }
@@ -106,10 +101,8 @@ sql_function! {
     /// Implicit cast to the base type: decrypts, whatever output reveals.
     fn type_to_base(call) {
         let Some(value) = call.datum(0) else { return Ok(None) };
-        let site = call.site::<OutputSite>();
-        let now = site.recently.now();
-        let opened = value::open(&mut site.opening, now, value)?;
-        opened.base_datum().map(Some)
+        let stored = TypedValue::parse(varlena_bytes(value))?;
+        call.site::<OutputSite>().opener(&stored)?.open(&stored)?.base_datum().map(Some)
     }
 }
 
@@ -117,10 +110,10 @@ sql_function! {
     /// Assignment cast to a type that the base type can be assigned to: decrypts and converts, whatever output reveals.
     fn type_to_target(call) {
         let Some(value) = call.datum(0) else { return Ok(None) };
+        let stored = TypedValue::parse(varlena_bytes(value))?;
         let site = call.site::<OutputSite>();
-        let now = site.recently.now();
-        let opened = value::open(&mut site.opening, now, value)?;
-        let target = *site.target.get_or_insert_with(|| crate::pg::proc::result(call.function()));
+        let target = *site.target.get_or_insert_with(|| proc::result(call.function()));
+        let opened = site.opener(&stored)?.open(&stored)?;
         let from = opened.domain.base.type_oid;
         typeio::convert(opened.base_datum()?, from, target)
             .map(Some)
@@ -134,14 +127,12 @@ sql_function! {
         let Some(value) = call.datum(0) else { return Ok(None) };
         let bytes = varlena_bytes(value);
         let stored = TypedValue::parse(bytes)?;
-        let site = call.site::<OutputSite>();
-        let now = site.recently.now();
-        let (domain, key) = site.opening.of(now, stored.type_ref)?;
-        if !is_revealed(&mut site.revealing, now, domain)? {
+        let opener = call.site::<OutputSite>().opener(&stored)?;
+        if !opener.reveals()? {
             return Ok(Some(typeio::to_json(varlena_from(&hex::encode(bytes))?, pg_sys::TEXTOID)));
         }
-        let opened = value::open_in(domain, key, now, &stored)?;
-        Ok(Some(typeio::to_json(opened.base_datum()?, domain.base.type_oid)))
+        let opened = opener.open(&stored)?;
+        Ok(Some(typeio::to_json(opened.base_datum()?, opened.domain.base.type_oid)))
     }
 }
 
@@ -149,10 +140,8 @@ sql_function! {
     /// Assignment cast from the base type: seals.
     fn type_from_base(call) {
         let Some(base) = call.datum(0) else { return Ok(None) };
-        let now = keyring::now();
-        let site = call.site::<InputSite>();
-        let domain = site.domain_of_function(now, call)?;
-        seal_or_adopt(site, now, &domain, base).map(Some)
+        let maker = call.site::<InputSite>().maker.of(keyring::now(), Asked::Function(call.function()))?;
+        maker.seal_or_adopt(base).map(Some)
     }
 }
 
@@ -160,13 +149,13 @@ sql_function! {
     /// Assignment cast from a type that can be assigned to the base type: converts and seals.
     fn type_from_source(call) {
         let Some(source) = call.datum(0) else { return Ok(None) };
-        let now = keyring::now();
         let site = call.site::<InputSite>();
-        let domain = site.domain_of_function(now, call)?;
         let from = site.source_type(call)?;
+        let maker = site.maker.of(keyring::now(), Asked::Function(call.function()))?;
+        let domain = &maker.domain;
         let base = typeio::convert(source, from, domain.base.type_oid)
             .map_err(|refused| invalid(refused, domain.type_oid))?;
-        seal_or_adopt(site, now, &domain, base).map(Some)
+        maker.seal_or_adopt(base).map(Some)
     }
 }
 
@@ -190,18 +179,15 @@ sql_function! {
 /// What a call site that makes values remembers.
 #[derive(Default)]
 struct InputSite {
-    now: Now,
-    domain: Option<Domain>,
+    maker: Found<Maker>,
     source: Option<Oid>,
-    sealing: Sealing,
 }
 
 /// What a call site that reads values remembers.
 #[derive(Default)]
 struct OutputSite {
     recently: Recently,
-    opening: Opening,
-    revealing: Revealing,
+    opener: Found<Opener>,
     target: Option<Oid>,
 }
 
@@ -209,39 +195,9 @@ impl Site for InputSite {}
 impl Site for OutputSite {}
 
 impl InputSite {
-    #[inline]
-    fn domain(&mut self, now: Now, type_oid: Oid) -> Result<Domain, Error> {
-        self.remember(
-            now,
-            |domain| domain.type_oid == type_oid,
-            || domain::require(now, type_oid),
-        )
-    }
-
-    #[inline]
-    fn domain_of_function(&mut self, now: Now, call: &Call<'_>) -> Result<Domain, Error> {
-        self.remember(now, |_| true, || domain::by_function(now, call.function()))
-    }
-
-    #[inline]
-    fn remember(
-        &mut self,
-        now: Now,
-        is_it: impl FnOnce(&Domain) -> bool,
-        find: impl FnOnce() -> Result<Domain, Error>,
-    ) -> Result<Domain, Error> {
-        match &self.domain {
-            Some(domain) if self.now == now && is_it(domain) => Ok(*domain),
-            _ => {
-                self.now = now;
-                Ok(*self.domain.insert(find()?))
-            }
-        }
-    }
-
     fn source_type(&mut self, call: &Call<'_>) -> Result<Oid, Error> {
         if self.source.is_none() {
-            self.source = crate::pg::proc::signature(call.function()).get(1).copied();
+            self.source = proc::signature(call.function()).get(1).copied();
         }
         self.source.ok_or(Error::NoDomain {
             function: call.function().to_u32(),
@@ -249,33 +205,11 @@ impl InputSite {
     }
 }
 
-/// Seals a base value, unless it is what output shows to roles that may not decrypt. Clients that declare their parameters
-/// as text write such a value back through a cast and not through the input function; sealed again, it would be lost to
-/// everybody who reads it.
-fn seal_or_adopt(site: &mut InputSite, now: Now, domain: &Domain, base: Datum) -> Result<Datum, Error> {
-    match domain.base.code {
-        TypeCode::Text if domain.base.is_plain_text() => {
-            let plaintext = varlena_bytes(base);
-            if let Some(stored) = hex::decode_typed(plaintext) {
-                return adopt(now, domain.type_oid, &stored);
-            }
-        }
-        TypeCode::Bytea => {
-            let plaintext = varlena_bytes(base);
-            if plaintext.first() == Some(&FORMAT_TYPED) && TypedValue::parse(plaintext).is_ok() {
-                return adopt(now, domain.type_oid, plaintext);
-            }
-        }
-        _ => (),
+impl OutputSite {
+    #[inline]
+    fn opener(&mut self, value: &TypedValue<'_>) -> Result<&mut Opener, Error> {
+        self.opener.of(self.recently.now(), value.type_ref)
     }
-    seal(site, now, domain, base)
-}
-
-/// Seals a base value, made to fit the base type's modifier.
-#[inline]
-fn seal(site: &mut InputSite, now: Now, domain: &Domain, base: Datum) -> Result<Datum, Error> {
-    let plaintext = domain.base.encode(domain.fit(base));
-    value::seal(&mut site.sealing, now, domain, &plaintext)
 }
 
 /// A plaintext that the base type refuses. Its own message would quote it.
@@ -283,28 +217,5 @@ fn invalid(refused: Refused, type_oid: Oid) -> Error {
     Error::InvalidInput {
         refused,
         wanted: typeio::type_name(type_oid),
-    }
-}
-
-/// Takes a stored value as it is, if it is one of this type. A type that is not in the registry yet is being restored:
-/// then only the form is checked, which needs no key.
-fn adopt(now: Now, type_oid: Oid, stored: &[u8]) -> Result<Datum, Error> {
-    let value = TypedValue::parse(stored)?;
-    match domain::by_oid(now, type_oid).or_else(none_before_install)? {
-        Some(domain) if domain.type_ref != value.type_ref => Err(Error::OtherType {
-            type_name: typeio::type_name(type_oid),
-        }),
-        Some(domain) if domain.is_searchable() != value.token.is_some() => Err(Error::OtherType {
-            type_name: typeio::type_name(type_oid),
-        }),
-        _ => Ok(varlena_from(stored)?),
-    }
-}
-
-/// pg_upgrade restores statistics, most common values included, before it restores our tables: no type is known then.
-fn none_before_install(error: Error) -> Result<Option<Domain>, Error> {
-    match error {
-        Error::NotInstalled => Ok(None),
-        other => Err(other),
     }
 }

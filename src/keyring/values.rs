@@ -43,13 +43,19 @@ struct Epoch {
 const EPOCH_SLOTS: usize = 32;
 
 /// What a sealing call site remembers.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 pub struct SealSite {
+    key: Remembered<64>,
+    context: Remembered<64>,
+    in_context: SealInContext,
+}
+
+/// What it remembers of one key and context.
+#[derive(Clone, Copy, Default)]
+pub struct SealInContext {
     now: Now,
     /// What was checked. One site can ask for both: `reencrypt_column` over values of both formats.
     privilege: Option<Privilege>,
-    key: Remembered<64>,
-    context: Remembered<64>,
     handle: Handle,
 }
 
@@ -80,11 +86,24 @@ pub fn sealing(
     context: &[u8],
     privilege: Privilege,
 ) -> Result<Handle, Error> {
-    if site.now == now
-        && site.privilege == Some(privilege)
-        && site.key.is(key_name)
-        && site.context.is(context)
-    {
+    if !(site.key.is(key_name) && site.context.is(context)) {
+        site.in_context = SealInContext::default();
+        site.key.set(key_name);
+        site.context.set(context);
+    }
+    sealing_in(&mut site.in_context, now, key_name, context, privilege)
+}
+
+/// As [`sealing`], for those who know that it is the same key and context each time.
+#[inline]
+pub fn sealing_in(
+    site: &mut SealInContext,
+    now: Now,
+    key_name: &[u8],
+    context: &[u8],
+    privilege: Privilege,
+) -> Result<Handle, Error> {
+    if site.now == now && site.privilege == Some(privilege) {
         return Ok(site.handle);
     }
     let what = Wanted::Seal {
@@ -100,14 +119,11 @@ pub fn sealing(
         derive_value,
     )?;
     let handle = answer.handles.first().copied().ok_or(Error::KeyChanged)?;
-    *site = SealSite {
+    *site = SealInContext {
         now,
         privilege: Some(privilege),
         handle,
-        ..SealSite::default()
     };
-    site.key.set(key_name);
-    site.context.set(context);
     Ok(handle)
 }
 

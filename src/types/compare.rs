@@ -5,7 +5,9 @@
 //! agree on equality: tokens are equal exactly where the base type, under the type's normalizer, calls values equal.
 
 use super::domain::Domain;
-use super::value::{self, Opening, Searching, Token, normalized_datum, open, stored_token};
+use super::finding::Found;
+use super::opener::{Opener, open};
+use super::value::{self, Searching, Token, normalized_datum, stored_token};
 use crate::error::Error;
 use crate::keyring::{Now, Recently};
 use crate::pg::compare;
@@ -22,8 +24,8 @@ use std::cmp::Ordering;
 /// What a call site that compares remembers.
 #[derive(Clone, Copy, Default)]
 pub struct Comparing {
-    pub a: Opening,
-    pub b: Opening,
+    pub a: Found<Opener>,
+    pub b: Found<Opener>,
     pub recently: Recently,
     pub search: Searching,
     /// When the call began, for operators with a plain side.
@@ -226,7 +228,7 @@ fn widest(code: TypeCode) -> Option<Oid> {
 /// A side in the form that is compared: integers and floating-point numbers in the widest type, text as its type's
 /// normalizer leaves it, and otherwise the base type.
 fn comparable_side(
-    site: &mut Opening,
+    site: &mut Found<Opener>,
     now: Now,
     plain: Option<&(Domain, Codec)>,
     side: Side,

@@ -6,7 +6,9 @@
 //! | module | answers |
 //! |---|---|
 //! | [`domain`] | which domain is this value, type or function of? |
-//! | [`value`] | how is a value sealed and opened, and what is its token? |
+//! | [`maker`], [`opener`] | how do values come in and go out? |
+//! | [`finding`] | what does a statement not find out again? |
+//! | [`value`] | what is sealed in a value, and what is its token? |
 //! | [`reveal`] | may this role see plaintext in output? |
 //! | [`compare`] | how do two values compare, and hash? |
 //! | [`analyze`] | what does ANALYZE learn about a column? |
@@ -16,5 +18,10 @@ pub mod analyze;
 pub mod compare;
 pub mod ddl;
 pub mod domain;
+mod finding;
+pub mod maker;
+pub mod opener;
 pub mod reveal;
 pub mod value;
+
+pub use finding::Found;

@@ -12,7 +12,7 @@ use pgrx::pg_sys::Oid;
 use std::cell::RefCell;
 
 /// What a call site remembers: the answer for one domain, role and setting.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 pub struct Revealing {
     asked: Option<(Oid, Now, Reveal)>,
     revealed: bool,

@@ -1,14 +1,13 @@
-//! Sealing and opening values of encrypted types, and their tokens.
+//! What a value of an encrypted type is: how it is sealed, what an opened one holds, and its token.
 
-use super::domain::{self, Domain};
+use super::domain::Domain;
 use crate::catalog::grants::Privilege;
 use crate::error::Error;
 use crate::guc;
 use crate::keyring::Now;
 use crate::keyring::tokens::{self, PinnedSite};
-use crate::keyring::values::{self, OpenInContext, SealSite};
-use crate::pg::call::TooLarge;
-use crate::pg::datum::{new_cstring, new_varlena, varlena_bytes, varlena_head};
+use crate::keyring::values::{self, SealInContext};
+use crate::pg::datum::{new_varlena, varlena_bytes, varlena_head};
 use crate::pg::scratch::with_scratch;
 use crate::pg::site::Remembered;
 use crate::pg::{encoding, typeio};
@@ -16,25 +15,17 @@ use crate::plaintext::{self, Codec};
 use pg_encrypt_core::compress::compress;
 use pg_encrypt_core::envelope::TypeCode;
 use pg_encrypt_core::token::TokenBits;
-use pg_encrypt_core::typed::{Head, MAX_PREFIX_LEN, Prefix, TOKEN_LEN, TypeRef, TypedValue};
+use pg_encrypt_core::typed::{Head, MAX_PREFIX_LEN, Prefix, TOKEN_LEN};
 use pgrx::pg_sys::Datum;
 use std::borrow::Cow;
 
 pub type Token = [u8; TOKEN_LEN];
 
 /// What a call site that seals remembers.
-#[derive(Default)]
-pub struct Sealing {
-    seal: SealSite,
-    token: PinnedSite,
-}
-
-/// What a call site that opens remembers: the domain of the values that it reads, and the key of the last one.
 #[derive(Clone, Copy, Default)]
-pub struct Opening {
-    now: Now,
-    domain: Option<Domain>,
-    key: OpenInContext,
+pub struct Sealing {
+    seal: SealInContext,
+    token: PinnedSite,
 }
 
 /// What a call site that searches remembers: the token of the value it was given last.
@@ -68,7 +59,7 @@ pub fn seal(site: &mut Sealing, now: Now, domain: &Domain, plaintext: &[u8]) -> 
         )?),
         false => None,
     };
-    let handle = values::sealing(
+    let handle = values::sealing_in(
         &mut site.seal,
         now,
         domain.key_name(),
@@ -95,79 +86,6 @@ pub fn seal(site: &mut Sealing, now: Now, domain: &Domain, plaintext: &[u8]) -> 
         envelope,
     )?;
     Ok(datum)
-}
-
-/// Opens a stored value with the key of the domain it names, if the current role may decrypt.
-#[inline]
-pub fn open(site: &mut Opening, now: Now, value: Datum) -> Result<Opened<'_>, Error> {
-    let value = TypedValue::parse(varlena_bytes(value))?;
-    let (domain, key) = site.of(now, value.type_ref)?;
-    open_in(domain, key, now, &value)
-}
-
-/// As [`open`], of a value that was taken apart already and whose domain is known.
-#[inline]
-pub fn open_in<'site>(
-    domain: &'site Domain,
-    key: &mut OpenInContext,
-    now: Now,
-    value: &TypedValue<'_>,
-) -> Result<Opened<'site>, Error> {
-    let (datum, bytes) = open_as(domain, key, now, value, new_varlena)?;
-    Ok(Opened {
-        domain,
-        code: value.envelope.header().type_code,
-        datum,
-        bytes,
-    })
-}
-
-/// The plaintext of a value whose base is plain text, as a terminated string.
-#[inline]
-pub fn open_cstring(
-    domain: &Domain,
-    key: &mut OpenInContext,
-    now: Now,
-    value: &TypedValue<'_>,
-) -> Result<Datum, Error> {
-    let (datum, bytes) = open_as(domain, key, now, value, new_cstring)?;
-    plaintext::text(bytes)?;
-    Ok(datum)
-}
-
-#[inline]
-fn open_as<'a>(
-    domain: &Domain,
-    key: &mut OpenInContext,
-    now: Now,
-    value: &TypedValue<'_>,
-    new: impl Fn(usize) -> Result<(Datum, &'a mut [u8]), TooLarge>,
-) -> Result<(Datum, &'a [u8]), Error> {
-    let handle = values::opening_in(key, now, value.envelope.header().key_id, domain.context())?;
-    values::open_into_new(handle, &value.envelope, value.prefix, new)
-}
-
-impl Opening {
-    /// The domain of values with this number, and what is remembered of its key.
-    #[inline]
-    pub fn of(&mut self, now: Now, type_ref: TypeRef) -> Result<(&Domain, &mut OpenInContext), Error> {
-        let is_it = self.now == now
-            && self
-                .domain
-                .as_ref()
-                .is_some_and(|domain| domain.type_ref == type_ref);
-        if !is_it {
-            *self = Self {
-                now,
-                domain: Some(domain::by_ref(now, type_ref)?),
-                key: OpenInContext::default(),
-            };
-        }
-        match &self.domain {
-            Some(domain) => Ok((domain, &mut self.key)),
-            None => Err(Error::KeyChanged),
-        }
-    }
 }
 
 impl Opened<'_> {
