@@ -88,12 +88,25 @@ create function encrypt._key_id_of(value anyelement) returns integer
 comment on function encrypt._key_id_of(anyelement) is
     'id of the key that a ciphertext or a value of an encrypted type is encrypted under';
 
-create function encrypt._reencrypt(value anyelement) returns anyelement
-    language c volatile strict parallel safe cost 40 as 'MODULE_PATHNAME', 'reencrypt_value';
-comment on function encrypt._reencrypt(anyelement) is
-    'a value of an encrypted type under the active version of its key, with the token it had; unchanged if it is there already';
--- why: both stay with PUBLIC. Jobs call them as the owners of tables; one tells what encrypt.key_id tells, the other
--- needs the privileges that encrypt.reencrypt_column needs
+create function encrypt._is_under(value anyelement, key_ids integer[]) returns boolean
+    language c immutable strict parallel safe as 'MODULE_PATHNAME', 'is_under';
+comment on function encrypt._is_under(anyelement, integer[]) is
+    'whether a ciphertext or a value of an encrypted type is encrypted under one of some keys';
+
+-- What re-encryption does to each value of a column: those that are not under one of the keys stay as they are. Not
+-- strict: a row id that is NULL must be an error, not a NULL in place of the value.
+create function encrypt._reencrypt(value anyelement, key_ids integer[]) returns anyelement
+    language c volatile parallel safe cost 40 as 'MODULE_PATHNAME', 'reencrypt_typed';
+comment on function encrypt._reencrypt(anyelement, integer[]) is
+    'a value of an encrypted type that is under one of some keys, under its key''s active version, with the token it had';
+
+create function encrypt._reencrypt(value encrypt.ciphertext, key_ids integer[], context text, row_id text)
+    returns encrypt.ciphertext
+    language c volatile parallel safe cost 40 as 'MODULE_PATHNAME', 'reencrypt_ciphertext';
+comment on function encrypt._reencrypt(encrypt.ciphertext, integer[], text, text) is
+    'a ciphertext that is under one of some keys, under its key''s active version';
+-- why: all stay with PUBLIC. Jobs call them as the owners of tables; two tell what encrypt.key_id tells, the others
+-- need the privileges that encrypt.reencrypt_column needs
 
 create function encrypt.search_value(value text) returns text
     language sql immutable strict parallel safe return value;

@@ -61,7 +61,7 @@ create table encrypt.job_tasks (
     -- The file that the chunks are ranges of; a rewrite of the table makes them anew.
     filenode  oid not null,
     -- $1 and $2: tids, the first of the range and the one after it. One row, one column: counts as bigint[], the first
-    -- of them rows.
+    -- of them rows. A statement that returns nothing counts the rows that it changed.
     statement text not null,
     -- Run instead when the statement met rows that are there already (unique violation).
     fallback  text,
@@ -269,7 +269,10 @@ begin
             else '_finish_rotation' end)
         into finished using job;
     if not finished then
-        update encrypt.jobs j set round = j.round + 1, round_began_at = clock_timestamp() where j.job_id = job;
+        -- Waiting for transactions is no way through the tables.
+        update encrypt.jobs j set round = j.round + case when cardinality(j.awaits) > 0 then 0 else 1 end,
+                                  round_began_at = clock_timestamp()
+        where j.job_id = job;
     end if;
     return finished;
 end

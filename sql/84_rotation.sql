@@ -28,11 +28,13 @@ create function encrypt._is_settled(job integer) returns boolean
     language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
 $$
 declare
+    this encrypt.jobs;
     awaited text[];
+    rest interval;
 begin
-    select j.awaits into awaited from encrypt.jobs j where j.job_id = job;
+    select * into this from encrypt.jobs j where j.job_id = job;
     select coalesce(array_agg(t.id), '{}') into awaited from unnest(encrypt._transactions()) as t (id)
-    where awaited is null or t.id = any (awaited);
+    where this.awaits is null or t.id = any (this.awaits);
     update encrypt.jobs j set awaits = awaited,
         last_error = case when awaited <> '{}' then format('waits for the end of transactions: %s',
                                                            array_to_string(awaited, ', ')) end
@@ -40,9 +42,11 @@ begin
     if awaited = '{}' then
         return true;
     end if;
-    -- A round that only takes its time.
+    -- A round that only takes its time: twice as long as the one before, for most transactions are short.
+    rest := case when this.awaits is null then interval '10 ms'
+                 else least(2 * (clock_timestamp() - this.round_began_at), interval '1 second') end;
     perform encrypt._add_task(job, 'encrypt.keys', 'select ''{0}''::bigint[] where $1 is not null and $2 is not null', null);
-    update encrypt.job_chunks c set not_before = clock_timestamp() + interval '1 second' where c.job_id = job;
+    update encrypt.job_chunks c set not_before = clock_timestamp() + rest where c.job_id = job;
     return false;
 end
 $$;
@@ -93,32 +97,44 @@ comment on function encrypt._require_updatable(regclass) is 'refuses tables whos
 
 -- Re-encryption
 
--- The statement that moves the values of one table. Columns whose value is under another key stay: case looks first. What
--- is counted is what arrived: a trigger of the table's may undo the update.
+-- Whether a trigger may undo what a job does to a row, or keep it from it.
+create function encrypt._may_undo_updates(relation regclass) returns boolean
+    language sql stable security definer set search_path = pg_catalog, pg_temp
+-- 1: for each row, 2: before, 16: on update. Others don't fire for a job.
+return exists (select from pg_trigger t
+               where t.tgrelid = relation and t.tgtype & 19 = 19 and t.tgenabled in ('A', 'R'));
+comment on function encrypt._may_undo_updates(regclass) is
+    'whether a table has a trigger that fires for jobs and can change what they write';
+
+-- The statement that moves the values of one table. Values under other keys stay as they are: the functions look at the
+-- first bytes of each. What is counted is what arrived; that costs a look at each new row, so it is looked only where a
+-- trigger could have undone the update. One that is made while the statement is in use is known to the next round's.
 create function encrypt._reencryption_statement(relation regclass, key text, key_ids integer[]) returns text
     language sql stable security definer set search_path = pg_catalog, pg_temp as
 $$
-    select format('with moved as ('
-                  'update only %1$s as t set %2$s where t.ctid >= $1 and t.ctid < $2 and (%3$s) '
-                  'returning (%3$s) is not true as done) '
-                  'select array[count(*) filter (where done)] from moved',
-                  _reencryption_statement.relation,
-                  string_agg(format('%1$I = case when %2$s then %3$s else t.%1$I end', v."column", old.here,
-                                    case v.kind
-                                        when 'type' then format('encrypt._reencrypt(t.%I)', v."column")
-                                        else format('encrypt.reencrypt_column(t.%I, null, %L, %s)', v."column", v.context,
-                                                    coalesce('t.' || quote_ident(v.row_id_column) || '::text', '''''')) end), ', '),
-                  string_agg(old.here, ' or '))
-    from encrypt._value_columns() v
-    cross join lateral (
-        select format('encrypt._key_id_of(t.%I) = any (%L::integer[])', v."column", key_ids)) as old (here)
-    where v.relation = _reencryption_statement.relation and v.key_name = key and not v.generated
+    select format(case when encrypt._may_undo_updates(_reencryption_statement.relation)
+                      then 'with moved as (%1$s returning (%2$s) is not true as done) '
+                           'select array[count(*) filter (where done)] from moved'
+                      else '%1$s' end,
+                  format('update only %s as t set %s where t.ctid >= $1 and t.ctid < $2 and (%s)',
+                         _reencryption_statement.relation, moves.assignments, moves.needed),
+                  moves.needed)
+    from (select string_agg(format('encrypt._is_under(t.%I, %L)', v."column", key_ids), ' or ') as needed,
+                 string_agg(format('%1$I = %2$s', v."column",
+                                   case v.kind
+                                       when 'type' then format('encrypt._reencrypt(t.%I, %L)', v."column", key_ids)
+                                       else format('encrypt._reencrypt(t.%I, %L, %L, %s)', v."column", key_ids, v.context,
+                                                   coalesce('t.' || quote_ident(v.row_id_column) || '::text', '''''')) end),
+                            ', ') as assignments
+          from encrypt._value_columns() v
+          where v.relation = _reencryption_statement.relation and v.key_name = key and not v.generated) as moves
 $$;
 comment on function encrypt._reencryption_statement(regclass, text, integer[]) is
     'SQL that re-encrypts the values of a table that are under some versions of a key';
 
--- Whether a table holds values under some versions, in one snapshot: a row that is updated moves, and batches, one after
--- the other, can miss it for ever.
+-- Whether a table holds values under some versions, in one snapshot: a row that is updated moves, and takes values that its
+-- update does not mention with it, so that batches, one after the other, can miss it for ever. Not by EXISTS: that would be
+-- planned for finding a row at once, and mostly there is none; counting is divided among parallel workers.
 create function encrypt._holds_values(relation regclass, key text, key_ids integer[]) returns boolean
     language plpgsql stable security definer set search_path = pg_catalog, pg_temp set row_security = off as
 $$
@@ -126,10 +142,12 @@ declare
     condition text;
     found boolean;
 begin
-    select string_agg(format('%s = any ($1)', encrypt._key_id_expression(v.relation, v."column")), ' or ') into condition
+    select string_agg(case when encrypt._key_id_expression(v.relation, v."column") like 'encrypt.key\_id(%'
+                           then format('encrypt.key_id(%I) = any ($1)', v."column")
+                           else format('encrypt._is_under(%I, $1)', v."column") end, ' or ') into condition
     from encrypt._value_columns() v
     where v.relation = _holds_values.relation and v.key_name = key and not v.generated;
-    execute format('select exists (select from only %s where %s)', relation, condition) into found using key_ids;
+    execute format('select count(*) > 0 from only %s where %s', relation, condition) into found using key_ids;
     return found;
 end
 $$;
@@ -332,20 +350,24 @@ comment on function encrypt.start_reindexing(text, jsonb) is
 -- The end of a round, of re-encryption and of re-indexing.
 
 create function encrypt._finish_rotation(job integer) returns boolean
-    language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
+    language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set max_parallel_workers_per_gather = 0 as
 $$
 declare
     this encrypt.jobs;
     moved bigint;
+    has_waited boolean;
     found_some boolean;
 begin
     select * into this from encrypt.jobs j where j.job_id = job;
     select coalesce(sum(c.counts[1]), 0) into moved from encrypt.job_chunks c where c.job_id = job;
+    has_waited := cardinality(this.awaits) > 0;
     delete from encrypt.job_tasks t where t.job_id = job;
     -- First the transactions, then the look: what they wrote is found by it.
     if not encrypt._is_settled(job) then
         return false;
     end if;
+    -- The look takes as many processes as the batches did, whatever the session is set to.
+    perform set_config('max_parallel_workers_per_gather', greatest(this.workers - 1, 0)::text, true);
     begin
         found_some := case this.kind
             when 'reencrypt' then encrypt._add_reencryption_tasks(job, this.subject, look_first => true)
@@ -359,8 +381,8 @@ begin
         return true;
     end if;
     -- Once is chance: a row that an application's update moved. In the eleventh round it is something that
-    -- undoes ours, such as a trigger that is always enabled.
-    if moved = 0 and this.round > 10 then
+    -- undoes ours, such as a trigger that is always enabled. A round that only waited says nothing.
+    if moved = 0 and this.round > 10 and has_waited is not true then
         perform encrypt._fail_job(job, format(
             case this.kind
                 when 'reencrypt' then 'values of key "%s" stay under earlier versions although they were re-encrypted'
@@ -378,6 +400,7 @@ revoke all on function
     encrypt._is_settled(integer),
     encrypt._fail_job(integer, text),
     encrypt._require_updatable(regclass),
+    encrypt._may_undo_updates(regclass),
     encrypt._reencryption_statement(regclass, text, integer[]),
     encrypt._holds_values(regclass, text, integer[]),
     encrypt._add_reencryption_tasks(integer, text, boolean),

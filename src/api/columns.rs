@@ -1,10 +1,11 @@
 //! Columns as such: references to them, and what is done to values of whatever encrypted type they have.
 
 use super::type_io::type_out;
-use super::values::is_ciphertext;
+use super::values::{is_ciphertext, utf8};
 use crate::error::Error;
 use crate::keyring;
 use crate::keyring::reseal::{Binding, ResealSite, reseal};
+use crate::pg::array::int4_contains;
 use crate::pg::call::Call;
 use crate::pg::column::ColumnReference;
 use crate::pg::datum::{cstring_bytes, cstring_from, varlena_bytes, varlena_head};
@@ -14,8 +15,9 @@ use crate::sql_function;
 use crate::types::Found;
 use crate::types::domain;
 use crate::types::opener::Opener;
-use pg_encrypt_core::envelope::HEADER_LEN;
+use pg_encrypt_core::envelope::{Envelope, HEADER_LEN};
 use pg_encrypt_core::typed::{Head, MAX_PREFIX_LEN, TypedValue};
+use pgrx::pg_sys::Datum;
 
 sql_function! {
     fn regcolumn_in(call) {
@@ -36,22 +38,29 @@ sql_function! {
     fn key_id_of(call) {
         let Some(value) = call.datum(0) else { return Ok(None) };
         call.site::<KindSite>().check(call, Kind::Any)?;
-        let head = varlena_head(value, MAX_PREFIX_LEN + HEADER_LEN);
-        let prefix = Head::parse(head).map_or(0, |head| head.prefix_len());
-        let key_id = head
-            .get(prefix + 2..)
-            .and_then(<[u8]>::first_chunk)
-            .map(|bytes| i32::from_be_bytes(*bytes));
-        Ok(key_id.map(Into::into))
+        Ok(head_key_id(value).map(Into::into))
     }
 }
 
 sql_function! {
-    /// A value of an encrypted type under the active version of its key; token and type stay.
-    fn reencrypt_value(call) {
+    /// Whether a value is under one of some keys. Reads its first bytes only.
+    fn is_under(call) {
+        let (Some(value), Some(key_ids)) = (call.datum(0), call.datum(1)) else { return Ok(None) };
+        call.site::<KindSite>().check(call, Kind::Any)?;
+        Ok(Some(is_one_of(key_ids, value).into()))
+    }
+}
+
+sql_function! {
+    /// A value of an encrypted type that is under one of some keys, under the active version of its key; token and type
+    /// stay. Any other value is returned as it is.
+    fn reencrypt_typed(call) {
         let Some(value) = call.datum(0) else { return Ok(None) };
         let site = call.site::<ReencryptSite>();
         site.kind.check(call, Kind::Typed)?;
+        if !is_moved(call, value) {
+            return Ok(Some(value));
+        }
         let now = keyring::now_moving();
         let stored = TypedValue::parse(varlena_bytes(value))?;
         let domain = &site.opener.of(now, stored.type_ref)?.domain;
@@ -59,6 +68,43 @@ sql_function! {
         let moved = reseal(&mut site.reseal, now, &stored.envelope, stored.prefix, Some(domain.key_name()), bound)?;
         Ok(Some(moved.unwrap_or(value)))
     }
+}
+
+sql_function! {
+    /// As `reencrypt_typed`, for a ciphertext and what it is bound to.
+    fn reencrypt_ciphertext(call) {
+        let Some(value) = call.datum(0) else { return Ok(None) };
+        if !is_moved(call, value) {
+            return Ok(Some(value));
+        }
+        let context = utf8(call.required(2, "context")?, "context")?;
+        let row_id = utf8(call.required(3, "row_id")?, "row_id")?;
+        let bound = Binding { context: context.as_bytes(), row_id: row_id.as_bytes() };
+        let envelope = Envelope::parse(varlena_bytes(value))?;
+        let moved = reseal(call.site::<ResealSite>(), keyring::now_moving(), &envelope, &[], None, bound)?;
+        Ok(Some(moved.unwrap_or(value)))
+    }
+}
+
+/// Id of the key that a value of any encrypted type is under, from its first bytes.
+#[inline]
+fn head_key_id(value: Datum) -> Option<i32> {
+    let head = varlena_head(value, MAX_PREFIX_LEN + HEADER_LEN);
+    let prefix = Head::parse(head).map_or(0, |head| head.prefix_len());
+    head.get(prefix + 2..)
+        .and_then(<[u8]>::first_chunk)
+        .map(|bytes| i32::from_be_bytes(*bytes))
+}
+
+/// Whether re-encryption is to move a value: it is under one of the keys of argument 1.
+#[inline]
+fn is_moved(call: &Call<'_>, value: Datum) -> bool {
+    call.datum(1).is_some_and(|key_ids| is_one_of(key_ids, value))
+}
+
+#[inline]
+fn is_one_of(key_ids: Datum, value: Datum) -> bool {
+    head_key_id(value).is_some_and(|key_id| int4_contains(key_ids, key_id))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

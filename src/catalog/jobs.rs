@@ -48,7 +48,7 @@ pub fn owner() -> Result<Oid, Error> {
 }
 
 pub fn find(job_id: i32) -> Result<Option<Job>, Error> {
-    Ok(sql::query_first(
+    Ok(sql::query_first_often(
         "select kind, subject, state, workers, batch_rows::bigint, batch_bytes,
                 pg_catalog.date_part('epoch', pause_between)::double precision, max_replica_lag, max_attempts, last_error
          from encrypt.jobs where job_id operator(pg_catalog.=) $1",
@@ -101,11 +101,11 @@ pub fn claim(job_id: i32, mine: Option<(i32, i32)>) -> Result<Option<Chunk>, Err
             "{COLUMNS} and c.task operator(pg_catalog.=) $2 and c.chunk operator(pg_catalog.=) $3 {TAKE}"
         );
         let arguments = [job_id.into(), task.into(), chunk.into()];
-        if let Some(chunk) = sql::query_first(&statement, &arguments, read)? {
+        if let Some(chunk) = sql::query_first_often(&statement, &arguments, read)? {
             return Ok(Some(chunk));
         }
     }
-    Ok(sql::query_first(
+    Ok(sql::query_first_often(
         &format!("{COLUMNS} {TAKE}"),
         &[job_id.into()],
         read,
@@ -114,7 +114,7 @@ pub fn claim(job_id: i32, mine: Option<(i32, i32)>) -> Result<Option<Chunk>, Err
 
 /// Whether a chunk is left, with somebody else or waiting for its next attempt.
 pub fn has_unfinished(job_id: i32) -> Result<bool, Error> {
-    let found = sql::query_first(
+    let found = sql::query_first_often(
         "select true from encrypt.job_chunks
          where job_id operator(pg_catalog.=) $1 and finished_at is null limit 1",
         &[job_id.into()],
@@ -132,7 +132,7 @@ pub fn record(
     collided: bool,
     finished: bool,
 ) -> Result<(), Error> {
-    sql::execute(
+    sql::execute_often(
         "update encrypt.job_chunks
          set next_block = $4, counts = encrypt._add_counts(counts, $5), collided = $6, attempts = 0,
              caution = greatest(caution operator(pg_catalog.-) 1, 0), not_before = null, last_error = null,
@@ -206,7 +206,7 @@ pub fn finish_round(job_id: i32) -> Result<bool, Error> {
 
 /// Bytes of WAL that the slowest replica has not replayed yet; 0 without replicas.
 pub fn replica_lag() -> Result<i64, Error> {
-    let lag = sql::query_first(
+    let lag = sql::query_first_often(
         "select pg_catalog.max(pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), replay_lsn))::bigint
          from pg_catalog.pg_stat_replication",
         &[],

@@ -93,6 +93,13 @@ fn next_batch(job: &Job, chunk: &Chunk, waits: &Waits) -> Result<Next, Failure> 
     })
 }
 
+/// About `wanted` blocks, so many that `left` are done in batches of one size: a transaction costs the same for a rest of
+/// a few blocks.
+fn evenly(left: i64, wanted: i64) -> i64 {
+    let batches = (left as f64 / wanted.max(1) as f64).round().max(1.0);
+    (left as f64 / batches).ceil() as i64
+}
+
 /// Blocks from `start` up to `end`, which is not among them.
 struct Range {
     start: i64,
@@ -113,8 +120,9 @@ impl Range {
         let by_rows = job.batch_rows as f64 / size.rows_per_block();
         let by_bytes = job.batch_bytes as f64 / size.bytes_per_block();
         let caution = f64::from(chunk.caution).exp2();
-        let blocks = ((by_rows.min(by_bytes) / caution) as i64).max(1);
-        let end = chunk.next_block.saturating_add(blocks).min(end_of_chunk);
+        let left = end_of_chunk - chunk.next_block;
+        let blocks = evenly(left, (by_rows / caution) as i64).min((by_bytes / caution) as i64);
+        let end = chunk.next_block + blocks.clamp(1, left);
         Some(Self {
             start: chunk.next_block,
             end,
@@ -168,12 +176,11 @@ impl Range {
             },
             ip_posid: 0,
         };
-        let counts = sql::query_first(
-            statement,
-            &[tid(self.start).into(), tid(self.end).into()],
-            |row| row.get::<Vec<i64>>(1),
-        )?;
-        Ok(counts.flatten().unwrap_or_default())
+        let range = [tid(self.start).into(), tid(self.end).into()];
+        match sql::run_often(statement, &range, |row| row.get::<Vec<i64>>(1))? {
+            sql::Outcome::Returned(counts) => Ok(counts.flatten().unwrap_or_default()),
+            sql::Outcome::Changed(rows) => Ok(vec![rows as i64]),
+        }
     }
 
     fn describe(&self, chunk: &Chunk) -> String {

@@ -9,8 +9,25 @@ use crate::pg::{identity, settings, wait};
 use pgrx::pg_sys::Oid;
 use std::time::{Duration, Instant};
 
-/// How long to wait when others have all that is left, or a replica is behind.
-pub(super) const PATIENCE: Duration = Duration::from_millis(25);
+/// How long to wait when others have all that is left, or a replica is behind: twice as long each time, because most waits
+/// are for the end of a batch or of a short transaction, and some for that of a long one.
+pub(super) struct Patience(Duration);
+
+impl Patience {
+    const SHORTEST: Duration = Duration::from_millis(2);
+    const LONGEST: Duration = Duration::from_millis(64);
+
+    pub(super) fn wait(&mut self) {
+        wait::sleep(self.0);
+        self.0 = (2 * self.0).min(Self::LONGEST);
+    }
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self(Self::SHORTEST)
+    }
+}
 
 /// The longest sleep without a look at the job. In a procedure a transaction is open all the time, if only an empty one:
 /// those who wait for the end of all that run now wait no longer than this for it.
@@ -97,6 +114,7 @@ fn run(
 ) -> Result<Stop, Error> {
     let mut mine = None;
     let mut rests_until = Instant::now();
+    let mut patience = Patience::default();
     loop {
         wait::check_for_interrupts();
         wait::reload_settings();
@@ -108,9 +126,12 @@ fn run(
                 Ok::<_, Error>(step)
             })
         })?;
+        if !matches!(step, Step::Wait) {
+            patience = Patience::default();
+        }
         match step {
             Step::Next => {}
-            Step::Wait => wait::sleep(PATIENCE),
+            Step::Wait => patience.wait(),
             Step::Rest(time) => rests_until = Instant::now() + time.min(LONGEST_REST),
             Step::Stop(stop) => return Ok(stop),
         }

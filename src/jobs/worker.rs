@@ -1,12 +1,11 @@
 //! Background workers of a job, started from SQL or by the launcher.
 
-use super::runner;
+use super::runner::{self, Patience};
 use crate::catalog::jobs;
 use crate::error::{self, Error};
 use crate::pg::background::{self, Worker};
 use crate::pg::identity;
 use crate::pg::transaction::Transactions;
-use crate::pg::wait;
 use pgrx::pg_sys::Datum;
 
 /// More than this many processes for one job only wait for each other.
@@ -60,9 +59,10 @@ pub extern "C-unwind" fn job_worker_main(job: Datum) {
 fn serve(job_id: i32, number: i32) -> Result<(), Error> {
     let transactions = Transactions::Worker;
     let owner = transactions.run(jobs::owner)?;
+    let mut patience = Patience::default();
     loop {
         match transactions.run(|| identity::as_role(owner, || begin(job_id, number)))? {
-            Begin::Later => wait::sleep(runner::PATIENCE),
+            Begin::Later => patience.wait(),
             Begin::Never => return Ok(()),
             Begin::Now => {
                 runner::run_as_worker(transactions, owner, job_id, number)?;

@@ -138,6 +138,13 @@ impl Recently {
 }
 
 impl Now {
+    /// Whether every handle that was found under these circumstances is still one: whatever makes the keyring forget ends
+    /// the generation.
+    #[inline]
+    fn holds(self) -> bool {
+        inval::generation_heard_of() == self.generation
+    }
+
     /// The circumstances after something that may have made the keyring forget, for the same role.
     pub fn again(self) -> Self {
         Self {

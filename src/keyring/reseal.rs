@@ -1,7 +1,7 @@
 //! Moving a value to another key: opened under the one, sealed under the other, opened again and compared.
 
 use super::values::{self, OpenSite, SealSite};
-use super::{Now, name_of};
+use super::{Now, name_of, with};
 use crate::catalog::grants::Privilege;
 use crate::error::Error;
 use crate::pg::datum::new_varlena;
@@ -95,34 +95,41 @@ pub fn reseal(
         Format::Xaes => Privilege::Encrypt,
         Format::Siv => Privilege::Deterministic,
     };
-    let target = values::sealing(&mut site.seal, at, to, bound.context, privilege)?;
-    if values::key_id(target) == header.key_id {
-        return Ok(None);
-    }
+    // Looking the one up may make the keyring forget the other.
+    let mut at = at;
+    let (source, target) = loop {
+        let target = values::sealing(&mut site.seal, at, to, bound.context, privilege)?;
+        if values::key_id(target) == header.key_id {
+            return Ok(None);
+        }
+        let source = values::opening(&mut site.open, at, header.key_id, bound.context)?;
+        if at.holds() {
+            break (source, target);
+        }
+        at = at.again();
+    };
 
-    let source = values::opening(&mut site.open, at, header.key_id, bound.context)?;
-    let mut opened = Zeroizing::new(vec![0; envelope.plaintext_len()]);
-    values::open(source, envelope, bound.row_id, &mut opened)?;
-    // Resolved again: opening may have made the keyring forget what it had before.
-    let target = values::sealing(&mut site.seal, at.again(), to, bound.context, privilege)?;
-    let (datum, out) = new_varlena(prefix.len() + header.format.overhead() + opened.len())?;
+    let len = envelope.plaintext_len();
+    // What is opened first, and what is opened again.
+    let mut plaintexts = Zeroizing::new(vec![0; 2 * len]);
+    let (opened, again) = plaintexts.split_at_mut(len);
+    let (datum, out) = new_varlena(prefix.len() + header.format.overhead() + len)?;
     let (front, sealed) = out.split_at_mut(prefix.len());
     front.copy_from_slice(prefix);
-    match header.format {
-        Format::Xaes => values::seal(
-            target,
-            header.type_code,
-            header.compressed,
-            bound.row_id,
-            &opened,
-            sealed,
-        )?,
-        Format::Siv => values::seal_deterministic(target, header.type_code, bound.row_id, &opened, sealed)?,
-    }
-
-    let mut again = Zeroizing::new(vec![0; opened.len()]);
-    values::open(target, &Envelope::parse(sealed)?, bound.row_id, &mut again)?;
-    match *again == *opened {
+    with(|keyring| {
+        keyring.open(source, envelope, bound.row_id, opened)?;
+        match header.format {
+            Format::Xaes => {
+                let (code, compressed) = (header.type_code, header.compressed);
+                keyring.seal(target, code, compressed, bound.row_id, opened, sealed)?;
+            }
+            Format::Siv => {
+                keyring.seal_deterministic(target, header.type_code, bound.row_id, opened, sealed)?;
+            }
+        }
+        keyring.open(target, &Envelope::parse(sealed)?, bound.row_id, again)
+    })?;
+    match again == opened {
         true => Ok(Some(datum)),
         false => Err(Error::AuthenticationFailed),
     }

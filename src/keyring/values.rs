@@ -42,6 +42,10 @@ struct Epoch {
 /// A power of two; 32 epochs of some 600 bytes stay in the first-level cache beside everything else.
 const EPOCH_SLOTS: usize = 32;
 
+/// Places that an epoch may have. With one, a statement that reads two epochs by turns, as re-encryption does with each
+/// column's old and new one, would derive both for every row whenever they meet there.
+const EPOCH_WAYS: usize = 2;
+
 /// What a sealing call site remembers.
 #[derive(Clone, Copy, Default)]
 pub struct SealSite {
@@ -184,24 +188,7 @@ pub fn seal(
     plaintext: &[u8],
     out: &mut [u8],
 ) -> Result<(), Error> {
-    let transaction = inval::transaction();
-    with(|keyring| {
-        let subkey = keyring.value(handle);
-        let key_id = subkey.key_id;
-        if subkey.sealer_transaction == transaction
-            && let Some(sealer) = &mut subkey.sealer
-        {
-            match sealer.seal_into(type_code, compressed, key_id, row_id, plaintext, out) {
-                Err(SealError::EpochExhausted) => {}
-                sealed => return Ok(sealed?),
-            }
-        }
-        subkey.new_epoch(transaction)?;
-        match &mut subkey.sealer {
-            Some(sealer) => Ok(sealer.seal_into(type_code, compressed, key_id, row_id, plaintext, out)?),
-            None => Err(Error::KeyChanged),
-        }
-    })
+    with(|keyring| keyring.seal(handle, type_code, compressed, row_id, plaintext, out))
 }
 
 /// Seals so that the same plaintext gives the same bytes.
@@ -212,23 +199,13 @@ pub fn seal_deterministic(
     plaintext: &[u8],
     out: &mut [u8],
 ) -> Result<(), Error> {
-    with(|keyring| {
-        let subkey = keyring.value(handle);
-        Ok(subkey
-            .siv
-            .seal_into(type_code, subkey.key_id, row_id, plaintext, out)?)
-    })
+    with(|keyring| keyring.seal_deterministic(handle, type_code, row_id, plaintext, out))
 }
 
 /// Opens an envelope of either format into `out`, which is as long as its plaintext.
 #[inline]
 pub fn open(handle: Handle, envelope: &Envelope<'_>, row_id: &[u8], out: &mut [u8]) -> Result<(), Error> {
-    with(|keyring| match envelope.epoch() {
-        Some(epoch) => Ok(keyring
-            .epoch_key(handle, epoch)?
-            .open_into(envelope, row_id, out)?),
-        None => Ok(keyring.value(handle).siv.open_into(envelope, row_id, out)?),
-    })
+    with(|keyring| keyring.open(handle, envelope, row_id, out))
 }
 
 /// Opens an envelope into memory that `new` allocates for as many bytes as the plaintext has, decompressed if it was
@@ -283,24 +260,87 @@ impl Keyring {
     }
 
     #[inline]
+    pub(super) fn seal(
+        &mut self,
+        handle: Handle,
+        type_code: TypeCode,
+        compressed: bool,
+        row_id: &[u8],
+        plaintext: &[u8],
+        out: &mut [u8],
+    ) -> Result<(), Error> {
+        let transaction = inval::transaction();
+        let subkey = self.value(handle);
+        let key_id = subkey.key_id;
+        if subkey.sealer_transaction == transaction
+            && let Some(sealer) = &mut subkey.sealer
+        {
+            match sealer.seal_into(type_code, compressed, key_id, row_id, plaintext, out) {
+                Err(SealError::EpochExhausted) => {}
+                sealed => return Ok(sealed?),
+            }
+        }
+        subkey.new_epoch(transaction)?;
+        match &mut subkey.sealer {
+            Some(sealer) => Ok(sealer.seal_into(type_code, compressed, key_id, row_id, plaintext, out)?),
+            None => Err(Error::KeyChanged),
+        }
+    }
+
+    pub(super) fn seal_deterministic(
+        &mut self,
+        handle: Handle,
+        type_code: TypeCode,
+        row_id: &[u8],
+        plaintext: &[u8],
+        out: &mut [u8],
+    ) -> Result<(), Error> {
+        let subkey = self.value(handle);
+        Ok(subkey
+            .siv
+            .seal_into(type_code, subkey.key_id, row_id, plaintext, out)?)
+    }
+
+    #[inline]
+    pub(super) fn open(
+        &mut self,
+        handle: Handle,
+        envelope: &Envelope<'_>,
+        row_id: &[u8],
+        out: &mut [u8],
+    ) -> Result<(), Error> {
+        match envelope.epoch() {
+            Some(epoch) => Ok(self.epoch_key(handle, epoch)?.open_into(envelope, row_id, out)?),
+            None => Ok(self.value(handle).siv.open_into(envelope, row_id, out)?),
+        }
+    }
+
+    #[inline]
     fn epoch_key(&mut self, handle: Handle, epoch: &[u8; EPOCH_LEN]) -> Result<&EpochKey, Error> {
         if self.epochs.slots.is_empty() {
             self.epochs.slots.resize_with(EPOCH_SLOTS, || None);
         }
         // An epoch is random: any of its bytes spreads well.
-        let slot = &mut self.epochs.slots[epoch[0] as usize % EPOCH_SLOTS];
-        let hit = matches!(slot, Some(seen) if seen.of == handle && seen.key.epoch() == epoch);
-        if !hit {
-            let seen = Epoch {
-                of: handle,
-                key: self.values[handle.0 as usize].key.epoch_key(epoch),
-            };
-            match slot {
-                Some(place) => **place = seen,
-                None => *slot = Some(secret(seen)?),
+        let first = epoch[0] as usize % (EPOCH_SLOTS / EPOCH_WAYS) * EPOCH_WAYS;
+        let ways = first..first + EPOCH_WAYS;
+        let is_it = |slot: &Option<SecretBox<Epoch>>| matches!(slot, Some(seen) if seen.of == handle && seen.key.epoch() == epoch);
+        let slot = match ways.clone().find(|slot| is_it(&self.epochs.slots[*slot])) {
+            Some(slot) => slot,
+            None => {
+                let seen = Epoch {
+                    of: handle,
+                    key: self.values[handle.0 as usize].key.epoch_key(epoch),
+                };
+                // The one that came first goes.
+                self.epochs.slots[ways].rotate_right(1);
+                match &mut self.epochs.slots[first] {
+                    Some(place) => **place = seen,
+                    slot => *slot = Some(secret(seen)?),
+                }
+                first
             }
-        }
-        match slot {
+        };
+        match &self.epochs.slots[slot] {
             Some(seen) => Ok(&seen.key),
             None => Err(Error::OutOfSecretMemory),
         }

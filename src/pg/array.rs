@@ -26,6 +26,24 @@ pub fn int4_elements(array: Datum) -> Vec<i32> {
     elements.unwrap_or_default().into_iter().flatten().collect()
 }
 
+/// Whether `number` is an element of an `integer[]`. Called per value, so that arrays as planners make constants of (one
+/// dimension, no NULLs) are read where they are.
+#[inline]
+pub fn int4_contains(array: Datum, number: i32) -> bool {
+    let pointer: *const pg_sys::ArrayType = array.cast_mut_ptr();
+    // SAFETY: integer[], by its declared type. One with a long header is aligned as an array; without a bitmap of NULLs
+    // (dataoffset 0) the header is followed by length and lower bound of the dimension, and these by the elements.
+    unsafe {
+        if pgrx::varlena::varatt_is_4b_u(pointer.cast()) && (*pointer).ndim == 1 && (*pointer).dataoffset == 0
+        {
+            let length = pointer.add(1).cast::<i32>();
+            let elements = std::slice::from_raw_parts(length.add(2), *length as usize);
+            return elements.contains(&number);
+        }
+    }
+    int4_elements(array).contains(&number)
+}
+
 /// The elements of a `text[]` argument.
 pub fn text_elements<'a>(array: Datum) -> Vec<Option<&'a [u8]>> {
     let (mut elements, mut nulls, mut count) = (std::ptr::null_mut(), std::ptr::null_mut(), 0);

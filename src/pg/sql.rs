@@ -1,8 +1,11 @@
 //! Fixed statements through SPI, one connection each, so that nothing piles up.
 
+use foldhash::HashMap;
 use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
-use pgrx::spi::{Spi, SpiError, SpiHeapTupleData};
+use pgrx::spi::{OwnedPreparedStatement, Spi, SpiClient, SpiError, SpiHeapTupleData};
+use std::cell::RefCell;
+use std::rc::Rc;
 
 pub type Argument<'a> = DatumWithOid<'a>;
 
@@ -55,4 +58,76 @@ pub fn query_first<T>(
     read: impl FnMut(&SpiHeapTupleData<'_>) -> Result<T, SpiError>,
 ) -> Result<Option<T>, SpiError> {
     Ok(query(statement, arguments, read)?.into_iter().next())
+}
+
+/// More statements than this and all plans are forgotten: those of jobs are as many as their tables.
+const MAX_PLANS: usize = 32;
+
+thread_local! {
+    static PLANS: RefCell<HashMap<String, Rc<OwnedPreparedStatement>>> = RefCell::default();
+}
+
+/// The plan of a statement, kept for the session: parsing and planning what a batch of a job runs takes as long as updating
+/// some hundred rows. PostgreSQL makes it anew when tables, their statistics, the search path or settings of row-level
+/// security change.
+fn plan(
+    client: &SpiClient<'_>,
+    statement: &str,
+    arguments: &[Argument<'_>],
+) -> Result<Rc<OwnedPreparedStatement>, SpiError> {
+    if let Some(plan) = PLANS.with_borrow(|plans| plans.get(statement).cloned()) {
+        return Ok(plan);
+    }
+    let types: Vec<pg_sys::PgOid> = arguments.iter().map(|argument| argument.oid().into()).collect();
+    let plan = Rc::new(client.prepare_mut(statement, &types)?.keep());
+    // Only now: preparing runs code of PostgreSQL, which may come here again.
+    PLANS.with_borrow_mut(|plans| {
+        if plans.len() >= MAX_PLANS {
+            plans.clear();
+        }
+        plans.insert(statement.to_owned(), Rc::clone(&plan));
+    });
+    Ok(plan)
+}
+
+/// What a statement that was run came to.
+pub enum Outcome<T> {
+    /// It returns no rows, and changed so many.
+    Changed(usize),
+    /// The first row that it returned.
+    Returned(Option<T>),
+}
+
+/// Runs a statement whose plan is kept: one that is run often, always with arguments of the same types.
+pub fn run_often<T>(
+    statement: &str,
+    arguments: &[Argument<'_>],
+    read: impl FnOnce(&SpiHeapTupleData<'_>) -> Result<T, SpiError>,
+) -> Result<Outcome<T>, SpiError> {
+    prevent_if_read_only();
+    Spi::connect_mut(|client| {
+        let plan = plan(client, statement, arguments)?;
+        let mut table = client.update(&*plan, None, arguments)?;
+        if let Err(SpiError::NoTupleTable) = table.columns() {
+            return Ok(Outcome::Changed(table.len()));
+        }
+        Ok(Outcome::Returned(table.next().map(|row| read(&row)).transpose()?))
+    })
+}
+
+/// As [`execute`], for a statement that is run often.
+pub fn execute_often(statement: &str, arguments: &[Argument<'_>]) -> Result<(), SpiError> {
+    run_often(statement, arguments, |_| Ok(())).map(|_| ())
+}
+
+/// As [`query_first`], for a statement that is run often.
+pub fn query_first_often<T>(
+    statement: &str,
+    arguments: &[Argument<'_>],
+    read: impl FnOnce(&SpiHeapTupleData<'_>) -> Result<T, SpiError>,
+) -> Result<Option<T>, SpiError> {
+    match run_often(statement, arguments, read)? {
+        Outcome::Returned(first) => Ok(first),
+        Outcome::Changed(_) => Ok(None),
+    }
 }

@@ -213,11 +213,18 @@ set role regress_rotation;
 select pg_temp.outcome($$select encrypt.start_reencryption('rotation')$$);
 select pg_temp.outcome($$select * from encrypt.key_usage('rotation')$$);
 select pg_temp.outcome('select encrypt.mark_compromised(1)');
-select pg_temp.outcome('select encrypt._reencrypt(e) from rotation_hidden');
-select pg_temp.outcome('select encrypt._reencrypt(1)');
+select pg_temp.outcome('select encrypt._reencrypt(e, array[encrypt._key_id_of(e)]) from rotation_hidden');
+select pg_temp.outcome('select encrypt._reencrypt(1, ''{1}'')');
 select pg_temp.outcome('select encrypt._key_id_of(1)');
 reset role;
 create table rotation_value as select encrypt.encrypt_column('v', 'rotation', 'c') as e;
+-- A row id that is NULL is an error and not the end of the value. What is under no key of the list, or no value, stays.
+select pg_temp.outcome($$select encrypt._reencrypt(e, array[encrypt._key_id_of(e)], 'c', null) from rotation_value$$);
+select encrypt._reencrypt(e, null, 'c', '') operator(encrypt.*=) e as no_list,
+       encrypt._reencrypt(e, array[null, -1], 'other', '') operator(encrypt.*=) e as not_listed,
+       encrypt._reencrypt(null::encrypt.ciphertext, '{1}', 'c', '') is null as no_value,
+       encrypt._is_under(e, array[-1, null, encrypt._key_id_of(e)]) as under, encrypt._is_under(e, '{}') as under_none
+from rotation_value;
 grant select on rotation_value to regress_rotation;
 select encrypt._token_of(e, 'rotation', 'c', '', 'casefold', 128) = encrypt.blind_index('V', 'rotation', 'c') as token from rotation_value;
 set role regress_rotation;
