@@ -192,5 +192,8 @@ fn hash(call: &Call<'_>, side: fn(Datum) -> Side, extended: bool) -> Result<Opti
     };
     let value = side(value);
     let seed = if extended { call.datum(1) } else { None };
-    compare::hash(site(call, &[value])?, call.collation(), value, seed).map(Some)
+    match compare::hash_by_token(value, seed)? {
+        Some(hash) => Ok(Some(hash)),
+        None => compare::hash(site(call, &[value])?, call.collation(), value, seed).map(Some),
+    }
 }

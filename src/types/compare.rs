@@ -165,16 +165,23 @@ pub fn token_order(site: &mut Comparing, a: Side, b: Side) -> Result<Ordering, E
     Ok(token(site, a)?.cmp(&token(site, b)?))
 }
 
-/// 32 bits of hash, or 64 with a seed: from the token, or from the base type where there is none.
+/// The hash of a stored value that has a token. Needs no memory of the call site's.
+#[inline]
+pub fn hash_by_token(side: Side, seed: Option<Datum>) -> Result<Option<Datum>, Error> {
+    match side {
+        Side::Typed(value) => Ok(stored_token(value)?.map(|token| hash_of_token(&token, seed))),
+        Side::Plain(_) => Ok(None),
+    }
+}
+
+/// 32 bits of hash, or 64 with a seed, of what is plain or has no token: of the token that it would have, or of the base
+/// type.
 pub fn hash(site: &mut Comparing, collation: Oid, side: Side, seed: Option<Datum>) -> Result<Datum, Error> {
-    let token = match (side, site.plain) {
-        (Side::Typed(value), _) => stored_token(value)?,
-        (Side::Plain(_), Some((domain, _))) if domain.is_searchable() => Some(token(site, side)?),
-        (Side::Plain(_), _) => None,
-    };
-    match token {
-        Some(token) => Ok(hash_of_token(&token, seed)),
-        None => with_scratch(|| {
+    match (side, site.plain) {
+        (Side::Plain(_), Some((domain, _))) if domain.is_searchable() => {
+            Ok(hash_of_token(&token(site, side)?, seed))
+        }
+        _ => with_scratch(|| {
             let now = site.recently.now();
             let (type_oid, value) = comparable_side(&mut site.a, now, site.plain.as_ref(), side)?;
             Ok(compare::hash(type_oid, collation, value, seed))

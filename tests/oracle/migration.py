@@ -172,8 +172,10 @@ class Migration:
 
     def _drop(self) -> None:
         with connect() as connection:
-            connection.execute("set client_min_messages = error")
+            # Also where a migration has not ended.
+            connection.execute("set client_min_messages = error; set session_replication_role = replica")
             connection.execute(f"drop schema {SCHEMA} cascade")
+            connection.execute("set session_replication_role = origin")
             connection.execute("select encrypt.revoke_key('default', %s::regrole, 'encrypt', 'decrypt', 'search')", [WRITER])
 
     # ---- jobs ----------------------------------------------------------------------------------------------

@@ -240,6 +240,8 @@ select type_oid from encrypt.types where key_name = 'migration_refusals' order b
 reset search_path;
 drop publication mr_columns, mr_rows;
 drop foreign data wrapper mr_wrapper cascade;
+-- With migrations that have not ended.
+set session_replication_role = replica;
 drop schema mr cascade;
 drop owned by regress_mr_owner, regress_mr_other;
 drop role regress_mr_owner, regress_mr_other;
