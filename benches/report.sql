@@ -22,7 +22,7 @@ order by ord;
 \endif
 
 \if :has_facts
-select fact, round(measured, 1) as measured, unit, at_most as "at most",
+select fact, round(measured, 2) as measured, unit, trim_scale(round(at_most, 2)) as "at most",
        case when measured <= at_most then 'yes' else 'NO' end as ok
 from bench.facts
 order by ord;

@@ -1,5 +1,6 @@
 -- Re-encryption of two columns as a job, against a plain UPDATE of two bytea columns of the same size in the same batches;
--- by two workers against one; and what clients get done meanwhile. Tables are made anew for each time: an UPDATE leaves dead rows behind.
+-- by two workers against one; and what clients get done meanwhile. Tables are made anew for each time: an UPDATE leaves dead rows
+-- behind.
 
 select encrypt.create_key('rotation');
 
