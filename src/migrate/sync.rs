@@ -20,8 +20,9 @@
 //!   Updated one by one they would collide on their way, as they did not in the table, which took them in another order.
 //! - Delete: what the table no longer has is deleted.
 //!
-//! One row goes by parameters: its key, which needs no more than an index lookup in each table, or directly all its values.
-//! Several go through the transition tables; very many get a plan of their own.
+//! One row is written past the executor where that is right ([`single`]). Otherwise it goes by parameters: its key, which needs no more
+//! than an index lookup in each table, or directly all its values. Several go through the transition tables; very many
+//! get a plan of their own.
 
 use super::direct;
 use super::single::{self, Change, Left};

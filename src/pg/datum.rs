@@ -40,6 +40,17 @@ pub fn varlena_bytes<'a>(datum: Datum) -> &'a [u8] {
     }
 }
 
+/// Whether two varlenas have the same content. A value that is stored out of line and was left alone is the same pointer in the
+/// old and in the new row, and is not fetched.
+pub fn same_varlenas(a: Datum, b: Datum) -> bool {
+    // SAFETY: varlenas, by their type; as many bytes are there as their headers say.
+    let stored = |datum: Datum| unsafe {
+        let pointer = datum.cast_mut_ptr::<pg_sys::varlena>();
+        std::slice::from_raw_parts(pointer.cast::<u8>(), pgrx::varlena::varsize_any(pointer))
+    };
+    stored(a) == stored(b) || varlena_bytes(a) == varlena_bytes(b)
+}
+
 /// The first `len` bytes of a varlena's content, or all if it is shorter; of an external value only those are read.
 #[inline]
 pub fn varlena_head<'a>(datum: Datum, len: usize) -> &'a [u8] {

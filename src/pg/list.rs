@@ -20,6 +20,15 @@ pub(super) unsafe fn oids(list: *mut pg_sys::List) -> impl Iterator<Item = pg_sy
     unsafe { cells(list) }.map(|cell| unsafe { (*cell).oid_value })
 }
 
+/// The places of the elements of a list of nodes, to put others there.
+///
+/// # Safety
+/// As for [`nodes`].
+pub(super) unsafe fn places<T>(list: *mut pg_sys::List) -> impl Iterator<Item = *mut *mut T> {
+    // SAFETY: as the caller vouches.
+    unsafe { cells(list) }.map(|cell| unsafe { (&raw mut (*cell).ptr_value).cast() })
+}
+
 /// The elements of a list of integers.
 ///
 /// # Safety

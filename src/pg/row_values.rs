@@ -59,19 +59,20 @@ impl RowValues {
             let found = list::nodes::<pg_sys::PlannedStmt>((*planned).stmt_list)
                 .next()
                 .and_then(|statement| row_of_insert(statement));
-            let made = found.and_then(|(relation, columns)| {
-                let parameters: Option<Vec<Vec<usize>>> = columns
-                    .iter()
+            let made = found.and_then(|(relation, row)| {
+                let mut inner = row.inner;
+                let columns: Vec<(*mut pg_sys::Expr, Vec<usize>)> = row
+                    .columns
+                    .into_iter()
                     .map(|column| {
+                        let mut copy = copied(column);
                         let mut numbers = Vec::new();
-                        simple(*column, &is_simple, &mut numbers).then_some(numbers)
+                        simple(&mut copy, &mut inner, &is_simple, &mut numbers).then_some((copy, numbers))
                     })
-                    .collect();
-                Some((
-                    relation,
-                    Self::compiled((*source).param_types, (*source).num_params, &columns),
-                    parameters?,
-                ))
+                    .collect::<Option<_>>()?;
+                let (columns, parameters): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
+                let compiled = Self::compiled((*source).param_types, (*source).num_params, &columns);
+                Some((relation, compiled, parameters))
             });
             pg_sys::ReleaseCachedPlan(planned, pg_sys::CurrentResourceOwner);
             let (relation, (memory, list, context, states), parameters) = made?;
@@ -124,10 +125,7 @@ impl RowValues {
             (*context).ecxt_param_list_info = list;
             let states = columns
                 .iter()
-                .map(|column| {
-                    let copy = pg_sys::copyObjectImpl(column.cast_const().cast());
-                    pg_sys::ExecInitExprWithParams(copy.cast(), list)
-                })
+                .map(|column| pg_sys::ExecInitExprWithParams(copied(*column), list))
                 .collect();
             pg_sys::CurrentMemoryContext = caller;
             pg_sys::MemoryContextSetParent(memory.0, pg_sys::CacheMemoryContext);
@@ -194,11 +192,19 @@ impl RowValues {
     }
 }
 
-/// Table and columns of an INSERT of one row that is made of nothing but parameters.
+/// A row as it is planned.
+struct PlannedRow {
+    columns: Vec<*mut pg_sys::Expr>,
+    /// What their variables stand for, if they were planned in two steps: the columns of an INSERT ... SELECT whose types have
+    /// yet to be brought to those of the table, by length for example.
+    inner: Vec<Option<*mut pg_sys::Expr>>,
+}
+
+/// Table and row of an INSERT of one row that is made of nothing but parameters.
 ///
 /// # Safety
 /// A planned statement.
-unsafe fn row_of_insert(statement: *mut pg_sys::PlannedStmt) -> Option<(Oid, Vec<*mut pg_sys::Expr>)> {
+unsafe fn row_of_insert(statement: *mut pg_sys::PlannedStmt) -> Option<(Oid, PlannedRow)> {
     // SAFETY: the tags tell which nodes these are; PostgreSQL's headers what their lists hold.
     unsafe {
         let top = (*statement).planTree;
@@ -209,46 +215,86 @@ unsafe fn row_of_insert(statement: *mut pg_sys::PlannedStmt) -> Option<(Oid, Vec
             return None;
         }
         let insert = top.cast::<pg_sys::ModifyTable>();
-        let row = (*top).lefttree;
-        let is_simple = (*insert).returningLists.is_null()
-            && (*insert).onConflictSet.is_null()
-            && (*row).type_ == NodeTag::T_Result
-            && (*row).lefttree.is_null()
-            && (*row).qual.is_null()
-            && (*row.cast::<pg_sys::Result>()).resconstantqual.is_null();
-        if !is_simple {
+        if !(*insert).returningLists.is_null() || !(*insert).onConflictSet.is_null() {
             return None;
         }
         let mut targets = list::integers((*insert).resultRelations);
         let number = targets.next().filter(|_| targets.next().is_none())?;
         let table = list::nodes::<pg_sys::RangeTblEntry>((*statement).rtable)
             .nth(usize::try_from(number).ok()?.checked_sub(1)?)?;
-        let columns = list::nodes::<pg_sys::TargetEntry>((*row).targetlist)
+        let source = (*top).lefttree;
+        let row = match (*source).type_ {
+            NodeTag::T_SubqueryScan if (*source).qual.is_null() => PlannedRow {
+                columns: columns(source)?,
+                inner: columns_of_result((*source.cast::<pg_sys::SubqueryScan>()).subplan)?
+                    .into_iter()
+                    .map(Some)
+                    .collect(),
+            },
+            _ => PlannedRow {
+                columns: columns_of_result(source)?,
+                inner: vec![],
+            },
+        };
+        Some(((*table).relid, row))
+    }
+}
+
+/// The columns of a single row, which comes from no table.
+///
+/// # Safety
+/// A plan.
+unsafe fn columns_of_result(plan: *mut pg_sys::Plan) -> Option<Vec<*mut pg_sys::Expr>> {
+    // SAFETY: the tag tells which node it is.
+    unsafe {
+        let is_row = (*plan).type_ == NodeTag::T_Result
+            && (*plan).lefttree.is_null()
+            && (*plan).qual.is_null()
+            && (*plan.cast::<pg_sys::Result>()).resconstantqual.is_null();
+        if is_row { columns(plan) } else { None }
+    }
+}
+
+/// # Safety
+/// A plan.
+unsafe fn columns(plan: *mut pg_sys::Plan) -> Option<Vec<*mut pg_sys::Expr>> {
+    // SAFETY: a target list holds entries.
+    unsafe {
+        list::nodes::<pg_sys::TargetEntry>((*plan).targetlist)
             .enumerate()
             .map(|(n, entry)| {
                 (!(*entry).resjunk && (*entry).resno as usize == n + 1).then_some((*entry).expr)
             })
-            .collect::<Option<_>>()?;
-        Some(((*table).relid, columns))
+            .collect()
     }
 }
 
-/// Whether an expression is simple; collects the numbers of its parameters.
+/// # Safety
+/// An expression.
+unsafe fn copied(expression: *mut pg_sys::Expr) -> *mut pg_sys::Expr {
+    // SAFETY: per contract; the copy is in the current memory.
+    unsafe { pg_sys::copyObjectImpl(expression.cast_const().cast()).cast() }
+}
+
+/// Whether an expression is simple. Puts what variables stand for in their place, each once, since a function may be
+/// volatile; collects the numbers of parameters.
 ///
 /// # Safety
-/// A planned expression, or null.
+/// `place` holds a planned expression that may be changed, or null.
 unsafe fn simple(
-    node: *mut pg_sys::Expr,
+    place: *mut *mut pg_sys::Expr,
+    inner: &mut [Option<*mut pg_sys::Expr>],
     function: &impl Fn(Oid) -> bool,
     parameters: &mut Vec<usize>,
 ) -> bool {
-    // SAFETY: the tag tells which node it is; arguments are lists of expressions.
+    // SAFETY: the tag tells which node it is; arguments are lists of expressions, whose cells are pointers to them.
     unsafe {
-        let mut all =
-            |list| list::nodes::<pg_sys::Expr>(list).all(|argument| simple(argument, function, parameters));
+        let node = *place;
         if node.is_null() {
             return false;
         }
+        let mut all =
+            |arguments| list::places(arguments).all(|argument| simple(argument, inner, function, parameters));
         match (*node).type_ {
             NodeTag::T_Const => true,
             NodeTag::T_Param => {
@@ -256,7 +302,20 @@ unsafe fn simple(
                 parameters.push((*node).paramid as usize);
                 (*node).paramkind == pg_sys::ParamKind::PARAM_EXTERN
             }
-            NodeTag::T_RelabelType => simple((*node.cast::<pg_sys::RelabelType>()).arg, function, parameters),
+            NodeTag::T_Var => {
+                let number = usize::try_from((*node.cast::<pg_sys::Var>()).varattno).unwrap_or(0);
+                let stands_for = number.checked_sub(1).and_then(|n| inner.get_mut(n)?.take());
+                let Some(stands_for) = stands_for else {
+                    return false;
+                };
+                *place = copied(stands_for);
+                // No variables in there.
+                simple(place, &mut [], function, parameters)
+            }
+            NodeTag::T_RelabelType => {
+                let node = node.cast::<pg_sys::RelabelType>();
+                simple(&raw mut (*node).arg, inner, function, parameters)
+            }
             NodeTag::T_FuncExpr => {
                 let node = node.cast::<pg_sys::FuncExpr>();
                 !(*node).funcretset && function((*node).funcid) && all((*node).args)
@@ -271,7 +330,9 @@ unsafe fn simple(
                     (Oid::INVALID, Oid::INVALID, Oid::INVALID, false);
                 pg_sys::getTypeOutputInfo(pg_sys::exprType((*node).arg.cast()), &mut output, &mut is_varlena);
                 pg_sys::getTypeInputInfo((*node).resulttype, &mut input, &mut element);
-                function(output) && function(input) && simple((*node).arg, function, parameters)
+                function(output)
+                    && function(input)
+                    && simple(&raw mut (*node).arg, inner, function, parameters)
             }
             _ => false,
         }

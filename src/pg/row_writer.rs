@@ -1,7 +1,7 @@
 //! One row written without the executor, as the apply workers of logical replication write theirs.
 //!
-//! A [`RowWriter`] is for tables where the executor would do nothing else: a plain table that is no partition, without triggers
-//! (and so without foreign keys either way), rules, checks and generated columns, whose indexes are of columns alone, and
+//! A [`RowWriter`] is for tables where the executor would do nothing else: a plain table that is no partition, whose triggers,
+//! those of foreign keys included, are disabled, without rules, checks and generated columns, whose indexes are of columns alone, and
 //! whose constraints are checked at once. Nothing that the owner or anybody else wrote runs when such a row is written, so it needs
 //! no search path of its own. What the table has to be is asked when the writer is made, and holds as long as its plan does:
 //! each change of the table, of its indexes and of the privileges on it invalidates that. Before every use the table is locked, and
@@ -21,6 +21,9 @@ use super::plan::Parameter;
 use super::row_values::RowValues;
 use pgrx::pg_sys::{self, Datum, Oid};
 use std::ffi::CStr;
+
+/// Of a trigger that never fires: `TRIGGER_DISABLED`, which pgrx does not have.
+const DISABLED: u8 = b'D';
 
 /// Writes rows into one table.
 pub struct RowWriter {
@@ -327,9 +330,22 @@ unsafe fn is_plain(relation: pg_sys::Relation) -> bool {
         let constraints = (*(*relation).rd_att).constr;
         (*class).relkind.cast_unsigned() == pg_sys::RELKIND_RELATION
             && !(*class).relispartition
-            && (*relation).trigdesc.is_null()
+            && has_no_triggers((*relation).trigdesc)
             && (*relation).rd_rules.is_null()
             && (constraints.is_null() || ((*constraints).num_check == 0 && !is_generated(constraints)))
+    }
+}
+
+/// Whether no trigger fires, in no session: a table that is in step has the triggers of its foreign keys, disabled.
+///
+/// # Safety
+/// Triggers of an open relation, or null.
+unsafe fn has_no_triggers(triggers: *const pg_sys::TriggerDesc) -> bool {
+    // SAFETY: per contract; there are as many as counted.
+    unsafe {
+        triggers.is_null()
+            || (0..(*triggers).numtriggers as usize)
+                .all(|n| (*(*triggers).triggers.add(n)).tgenabled.cast_unsigned() == DISABLED)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a trigger function is told.
 
 use super::call::Call;
-use super::datum::varlena_bytes;
+use super::datum::{same_varlenas, varlena_bytes};
 use super::list;
 use super::transition::TransitionTable;
 use pgrx::pg_sys;
@@ -303,7 +303,7 @@ pub(super) unsafe fn same_datum(
             (None, None) => true,
             (Some(a), Some(b)) if (*attribute).attbyval => a == b,
             // The same content may have headers of different size.
-            (Some(a), Some(b)) if (*attribute).attlen == -1 => varlena_bytes(a) == varlena_bytes(b),
+            (Some(a), Some(b)) if (*attribute).attlen == -1 => same_varlenas(a, b),
             (Some(a), Some(b)) if (*attribute).attlen == -2 => {
                 let content = |datum: pg_sys::Datum| CStr::from_ptr(datum.cast_mut_ptr());
                 content(a) == content(b)
