@@ -114,8 +114,8 @@ impl Recently {
     /// As [`now`], for functions that show or compare values that are stored, of which a statement calls one per row.
     ///
     /// Within a statement a role that lost its grant sees a few more rows; PostgreSQL's own privileges, which are checked when a
-    /// statement begins, let it see all of them. The next statement locks its tables, and hears of everything thereby. What
-    /// this session did itself counts at once. Who seals must not do so: that nobody seals under a version from a certain
+    /// statement begins, let it see all of them. The next statement has call sites of its own, and asks anew; those that PL/pgSQL
+    /// keeps for its simple expressions end with the transaction. What this session did itself counts at once. Who seals must not do so: that nobody seals under a version from a certain
     /// moment on is what retiring it relies on.
     #[inline]
     pub fn now(&mut self) -> Now {

@@ -16,7 +16,8 @@
 //! - If a statement that is not at its end yet changed the row, the shadow is behind the old row. Its own trigger is yet to fire,
 //!   knows that this one fired meanwhile ([`super::direct`]), and looks the row up and compares it with the shadow's.
 //!
-//! For the same reason an UPDATE that changed nothing needs nothing: not even the row, if it is not copied yet.
+//! For the same reason an UPDATE that changed nothing needs nothing, once all rows are copied. Before that it needs the row: its
+//! new version may lie behind the end of what the backfill copies, or in blocks that are done, and then nobody else brings it.
 
 use super::statements::{Case, Statements, Way};
 use crate::error::Error;
@@ -92,8 +93,9 @@ impl Writer {
     fn of(connection: &Connection<'_>, plan: Plan, trigger: &Trigger, key: &[&CStr]) -> Result<Self, Error> {
         let plan = Rc::new(plan);
         let ours = trigger.function();
-        let values = RowValues::of(connection, &plan, |function| proc::ignores_names(function, ours));
-        let writer = values.and_then(|values| RowWriter::of(values, key));
+        let is_simple = |function| proc::ignores_names(function, ours);
+        let values = RowValues::of(connection, &plan, is_simple);
+        let writer = values.and_then(|values| RowWriter::of(values, key, is_simple));
         Ok(Self { writer, plan })
     }
 
@@ -107,7 +109,8 @@ impl Writer {
 
 /// Does to the shadow what the statement did to the table.
 pub fn write(statements: &Statements, trigger: &Trigger, change: &Change<'_>) -> Result<Left, Error> {
-    if let Change::Update(before, after) = change
+    if !statements.is_copying
+        && let Change::Update(before, after) = change
         && before.same_in(after, statements.numbers())
     {
         return Ok(Left::Nothing);

@@ -59,6 +59,8 @@ pub struct Statements {
     pub identity: Vec<usize>,
     /// Whether the shadow may hold rows that are gone, which others can collide with.
     pub guarded: bool,
+    /// Whether rows are still being copied: then the shadow may lack some.
+    pub is_copying: bool,
     /// The numbers of all columns.
     numbers: Vec<usize>,
     /// The types of all columns by their numbers.
@@ -119,6 +121,10 @@ impl Statements {
                 .collect(),
             columns: trigger.column_types().collect(),
             guarded: first.guarded,
+            // Keys that are deleted are recorded as long as there is something to copy.
+            is_copying: rows.iter().any(|row| {
+                (row.event.as_str(), row.level.as_str()) == ("delete", "row") && row.direct.len() > 1
+            }),
             identity: identity.iter().map(|column| column.number).collect(),
             rows,
             prepared: RefCell::default(),

@@ -190,6 +190,12 @@ impl RowValues {
             pg_sys::CurrentMemoryContext = caller;
         }
     }
+
+    /// Frees what was made: it may be plaintext. After an error the next [`Self::make`] does.
+    pub(super) fn forget(&self) {
+        // SAFETY: our own context, to whose memory nobody points any more.
+        unsafe { pg_sys::MemoryContextReset((*self.context).ecxt_per_tuple_memory) };
+    }
 }
 
 /// A row as it is planned.

@@ -59,8 +59,8 @@ pub struct OpenWriter<'a> {
 
 impl RowWriter {
     /// `None` if the table needs the executor, or the current user, who has to be its owner, may not write to it. `key` are the
-    /// columns that rows will be found by; none, if they will not.
-    pub fn of(values: RowValues, key: &[&CStr]) -> Option<Self> {
+    /// columns that rows will be found by; none, if they will not. `is_simple` vouches for functions of indexes, as in `values`.
+    pub fn of(values: RowValues, key: &[&CStr], is_simple: impl Fn(Oid) -> bool) -> Option<Self> {
         // SAFETY: the table is locked and open; the lock stays. What is read of it is copied before it is closed.
         unsafe {
             let table = OpenTable::of(values.relation)?;
@@ -81,7 +81,7 @@ impl RowWriter {
             let mut found = None;
             for index in indexes {
                 let index = OpenIndex::of(index);
-                if !is_of_columns(index.0) {
+                if !(is_of_columns(index.0) && functions(index.0).all(&is_simple)) {
                     return None;
                 }
                 if found.is_none() && !columns.is_empty() {
@@ -128,10 +128,12 @@ impl OpenWriter<'_> {
                 });
             }
         }
-        entering.enter(&row, Entries::OfNewRow)
+        let written = entering.enter(&row, Entries::OfNewRow);
+        values.forget();
+        written
     }
 
-    /// Makes anew what depends on a parameter that `changed`, in the row with a key.
+    /// Makes anew what depends on a parameter that `changed`, in the row with a key; if nothing does, the row stays as it is.
     pub fn update(
         &self,
         key: &[Datum],
@@ -142,14 +144,14 @@ impl OpenWriter<'_> {
         let Some(old) = self.find(key, &snapshot) else {
             return Written::Absent;
         };
+        let values = &self.writer.values;
+        let is_wanted = |column| values.depends(column, &changed);
+        if !(0..values.width()).any(is_wanted) {
+            return Written::Done;
+        }
         let row = Slot::for_values(&self.table);
         old.each(|column, value| row.set(column, value));
-        let values = &self.writer.values;
-        values.make(
-            parameters,
-            |column| values.depends(column, &changed),
-            |column, value| row.set(column, value),
-        );
+        values.make(parameters, is_wanted, |column, value| row.set(column, value));
         row.filled();
         let entering = Entering::into(&self.table);
         entering.check(&row);
@@ -174,10 +176,12 @@ impl OpenWriter<'_> {
                 })
             }
         });
-        match result {
+        let written = match result {
             Written::Done => entering.enter(&row, Entries::after_update(indexes)),
             other => other,
-        }
+        };
+        values.forget();
+        written
     }
 
     /// Deletes the row with a key.
@@ -237,6 +241,12 @@ impl OpenWriter<'_> {
         for (condition, place) in &self.writer.key.conditions {
             conditions.push(pg_sys::ScanKeyData {
                 sk_argument: *key.get(*place)?,
+                // What a function remembers goes with the scan: it would be lost in the writer's memory.
+                sk_func: pg_sys::FmgrInfo {
+                    // SAFETY: reads a variable of the backend.
+                    fn_mcxt: unsafe { pg_sys::CurrentMemoryContext },
+                    ..condition.sk_func
+                },
                 ..*condition
             });
         }
@@ -384,7 +394,22 @@ unsafe fn is_the_users(relation: pg_sys::Relation) -> bool {
     }
 }
 
-/// Whether an index has neither expressions nor a condition, and its constraint, if it is one, is of the usual kind.
+/// The support functions of an index, which somebody may have written in another language.
+///
+/// # Safety
+/// The index is open.
+unsafe fn functions(index: pg_sys::Relation) -> impl Iterator<Item = Oid> {
+    // SAFETY: per contract; as many as the access method has, for each key column.
+    unsafe {
+        let count = usize::from((*(*index).rd_indam).amsupport) * (*(*index).rd_index).indnkeyatts as usize;
+        (0..count)
+            .map(move |n| *(*index).rd_support.add(n))
+            .filter(|function| *function != Oid::INVALID)
+    }
+}
+
+/// Whether an index is of a usual kind, has neither expressions nor a condition, and its constraint, if it is one, is of the
+/// usual kind, too.
 ///
 /// # Safety
 /// The index is open.
@@ -392,7 +417,9 @@ unsafe fn is_of_columns(index: pg_sys::Relation) -> bool {
     // SAFETY: per contract; the tuple is one of pg_index.
     unsafe {
         let class = (*index).rd_index;
-        !(*class).indisexclusion
+        // What others call, such as a range type's own function, can't be asked of the index.
+        [pg_sys::BTREE_AM_OID, pg_sys::HASH_AM_OID].contains(&(*(*index).rd_rel).relam)
+            && !(*class).indisexclusion
             && (*class).indimmediate
             && [pg_sys::Anum_pg_index_indexprs, pg_sys::Anum_pg_index_indpred]
                 .iter()

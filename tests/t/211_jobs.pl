@@ -12,7 +12,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time);
 
-my $node = new_node('jobs', conf => "restart_after_crash = on\nsynchronous_commit = on\nmax_worker_processes = 12\n");
+my $node = new_node('jobs', conf => "restart_after_crash = on\nmax_worker_processes = 12\n");
 prepare_jobs($node);
 
 # Runs CODE and passes if it took less than a number of seconds; loosely, for busy machines.

@@ -11,7 +11,7 @@ use Test::More;
 use Time::HiRes qw(time);
 
 my $node = new_node('launcher',
-	conf => "shared_preload_libraries = 'pg_encrypt'\nsynchronous_commit = on\nrestart_after_crash = on\nmax_worker_processes = 12\n");
+	conf => "shared_preload_libraries = 'pg_encrypt'\nrestart_after_crash = on\nmax_worker_processes = 12\n");
 prepare_jobs($node);
 my $alive = q{select count(*) from pg_stat_activity where backend_type = 'pg_encrypt launcher'};
 $node->poll_query_until('postgres', $alive, '1') or die 'there is no launcher';

@@ -35,6 +35,9 @@ sub pack_catalogs
 	return;
 }
 
+# Steps that change the catalogs only may find room in the last blocks of those, and succeed.
+my $starved = 0;
+
 # Tries a step while the disk is full. Afterwards there is room again.
 sub on_full_disk
 {
@@ -45,6 +48,7 @@ sub on_full_disk
 	my ($sqlstate, $said) = sql_error($node, $sql, dbname => $db);
 	like($sqlstate // 'succeeded', $expected{ends} // qr/^53100$/, "$name on a full disk") or diag($said);
 	note("$name: ", $sqlstate // 'succeeded');
+	$starved++ if defined $sqlstate;
 	is(query('show server_version_num') > 0, 1, "$name: the server goes on");
 	# Unless the step made room.
 	is(write_both($node, 500, dbname => $db), '53100', "$name: a statement that has no room fails by itself") if defined $sqlstate;
@@ -103,12 +107,12 @@ is_twin($node, 'after dual write had no room', dbname => $db);
 on_full_disk('verification', "call encrypt.verify($id)", ends => qr/^(succeeded|53100|55000)$/, moves => 1);
 query("call encrypt.verify($id)");
 is(phase($node, dbname => $db), 'verified', 'with room the verification ends');
-on_full_disk('cutover', "call encrypt.cutover($id)");
-query("call encrypt.cutover($id)");
+on_full_disk('cutover', "call encrypt.cutover($id)", ends => qr/^(succeeded|53100)$/);
+query("call encrypt.cutover($id)") if phase($node, dbname => $db) eq 'verified';
 is(phase($node, dbname => $db), 'cut_over', 'with room it is cut over');
 is_twin($node, 'after cutover', dbname => $db);
-on_full_disk('rollback', "call encrypt.rollback_migration($id)");
-query("call encrypt.rollback_migration($id)");
+on_full_disk('rollback', "call encrypt.rollback_migration($id)", ends => qr/^(succeeded|53100)$/);
+query("call encrypt.rollback_migration($id)") if phase($node, dbname => $db) eq 'cut_over';
 is(phase($node, dbname => $db), 'rolled_back', 'with room it is rolled back');
 is_twin($node, 'after the rollback', dbname => $db);
 is(query(q{select count(*) from pg_class where relname ~ '_(encrypted|plaintext)'}), '0', 'nothing is left of it');
@@ -135,5 +139,6 @@ is(query("select state from encrypt.jobs where job_id = $job"), 'finished', 'wit
 is(query(q{select count(*) from encrypt.key_usage('k') where "values" > 0 and state <> 'active' and purpose = 'column'}), '0',
 	'no value is under the earlier version');
 is_twin($node, 'after re-encryption', dbname => $db);
+cmp_ok($starved, '>=', 4, "$starved of 7 steps found no room");
 $node->stop;
 done_testing();

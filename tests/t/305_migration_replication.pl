@@ -12,7 +12,7 @@ use Test::More;
 
 my $table = 'create table account (id integer primary key, email text not null unique, note text, branch integer)';
 # What is not written out is not sent, and not waited for.
-my $conf = "synchronous_commit = on\njit = off";
+my $conf = "jit = off";
 my $publisher = new_node('publisher', init => { allows_streaming => 'logical' }, extension => 0, conf => $conf);
 $publisher->safe_psql('postgres', qq{
 	$table;

@@ -15,7 +15,7 @@ use Test::More;
 # advance; so there are none but those asked for.
 my $node = new_node('wal_full',
 	init => { extra => [ '--waldir=' . small_disk() . '/wal', '--wal-segsize=1' ] },
-	conf => "synchronous_commit = on\nautovacuum = off\njit = off\nmin_wal_size = 2MB\nmax_wal_size = 1GB\ncheckpoint_timeout = 1h\nwal_recycle = off");
+	conf => "autovacuum = off\njit = off\nmin_wal_size = 2MB\nmax_wal_size = 1GB\ncheckpoint_timeout = 1h\nwal_recycle = off");
 make_twin($node);
 
 # Tries a step while there is no room for another segment. Most steps need one: they fail, or the server goes.

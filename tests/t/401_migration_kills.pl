@@ -11,7 +11,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = new_node('kills', conf => "restart_after_crash = on\nsynchronous_commit = on");
+my $node = new_node('kills', conf => "restart_after_crash = on");
 $node->safe_psql('postgres', q{
 	create role kills_owner;
 	select encrypt.create_key('default');

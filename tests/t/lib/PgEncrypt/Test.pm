@@ -45,6 +45,8 @@ sub new_node
 	my $node = PostgreSQL::Test::Cluster->new($name);
 
 	$node->init(%{ $options{init} // {} });
+	# Many tests kill a server, and rely on what was committed before.
+	$node->append_conf('postgresql.conf', 'synchronous_commit = on');
 	if ($options{root_key} // 1)
 	{
 		write_root_key($node);
