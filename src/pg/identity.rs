@@ -27,8 +27,7 @@ pub fn as_owner<T>(role: Oid, more: &[(&CStr, &CStr)], body: impl FnOnce() -> T)
 /// constraints. Nothing is lost: what the owner attaches to a table (checks, index expressions) already reaches the
 /// sessions of those who write to it by any trigger of the owner's.
 pub fn as_owner_in_trigger<T>(role: Oid, body: impl FnOnce() -> T) -> T {
-    let flags = pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_NOFORCE_RLS;
-    switched(role, flags, || settings::with(&PINNED[..1], body))
+    as_owner_without_names(role, || settings::with(&PINNED[..1], body))
 }
 
 /// As [`as_owner_in_trigger`], for a body that looks no names up and calls nothing that does: the search path, which is expensive to
