@@ -179,6 +179,48 @@ begin
 end
 $$;
 
+-- Times of larger works that a topic runs statement by statement, tables made anew for each: between begin_time and end_time.
+-- Round 0 is what a topic makes of it: a round that warms caches, or the only one.
+create table bench.durations (
+    round    integer not null,
+    side     text not null,
+    cpu_ns   numeric not null,        -- of this backend; up to end_time, where its clock stood
+    started  timestamptz not null,
+    seconds  numeric,
+    primary key (round, side)
+);
+
+create function bench.begin_time(round integer, side text) returns void
+    language sql as $$
+    insert into bench.durations values (round, side, bench._cpu_ns(), clock_timestamp())
+$$;
+
+create function bench.end_time(round integer, side text) returns void
+    language sql as $$
+    update bench.durations d
+    set cpu_ns = bench._cpu_ns() - d.cpu_ns, seconds = extract(epoch from clock_timestamp() - d.started)
+    where d.round = end_time.round and d.side = end_time.side
+$$;
+
+create function bench.last_job() returns integer
+    language sql as 'select max(job_id) from encrypt.jobs';
+
+-- In many transactions: jobs wait for those that run.
+create procedure bench.wait_for_job()
+    language plpgsql as $$
+declare
+    job constant integer := bench.last_job();
+begin
+    while exists (select from encrypt.jobs where job_id = job and ended_at is null) loop
+        perform pg_sleep(0.01);
+        commit;
+    end loop;
+    if (select state from encrypt.jobs where job_id = job) <> 'finished' then
+        raise exception 'job failed: %', (select last_error from encrypt.jobs where job_id = job);
+    end if;
+end
+$$;
+
 create view bench.comparison_report as
 select ord, work, encrypted_ns, plain_ns, measured, unit, at_most, measured <= at_most as ok
 from bench.comparisons,

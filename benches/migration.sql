@@ -58,7 +58,7 @@ create table bench.writes (clients integer, ns text);
 -- What an application does, with one table of four that migrates, and the column that changes encrypted.
 create schema bench_plain;
 create schema bench_encrypted;
-\set made `:benches/standard_transactions :server_bin :DBNAME 0 $((:rows / 100000)) 0 bench_plain bench_encrypted`
+\set made `:benches/standard_transactions :server_bin :DBNAME 0 $((:rows > 100000 ? :rows / 100000 : 1)) 0 bench_plain bench_encrypted`
 select encrypt.start_migration('bench_encrypted.pgbench_accounts', '{abalance}', key => 'migration');
 call encrypt.backfill(2);
 checkpoint;
@@ -83,30 +83,6 @@ order by w.ord, o.position;
 
 -- Backfill and cutover: tables anew for each time.
 create function bench.migration() returns integer language sql as 'select max(migration_id) from encrypt.migrations';
-create table bench.migration_times (round integer, side text, cpu_ns numeric, started timestamptz, seconds numeric);
-create function bench.begin_time(round integer, side text) returns void
-    language sql as $$
-    insert into bench.migration_times values (round, side, bench._cpu_ns(), clock_timestamp()) $$;
-create function bench.end_time(round integer, side text) returns void
-    language sql as $$
-    update bench.migration_times t
-    set cpu_ns = bench._cpu_ns() - t.cpu_ns, seconds = extract(epoch from clock_timestamp() - t.started)
-    where t.round = end_time.round and t.side = end_time.side $$;
--- In many transactions: a backfill waits for those that run.
-create procedure bench.wait_for_job()
-    language plpgsql as $$
-declare
-    job constant integer := (select max(job_id) from encrypt.jobs);
-begin
-    while exists (select from encrypt.jobs where job_id = job and ended_at is null) loop
-        perform pg_sleep(0.01);
-        commit;
-    end loop;
-    if (select state from encrypt.jobs where job_id = job) <> 'finished' then
-        raise exception 'job failed: %', (select last_error from encrypt.jobs where job_id = job);
-    end if;
-end
-$$;
 
 truncate bench.plain;
 insert into bench.plain select * from bench.people;
@@ -130,7 +106,7 @@ insert into bench.comparisons (work, encrypted_ns, plain_ns, at_most, unit)
 select 'backfill, against INSERT ... SELECT',
        percentile_cont(0.5) within group (order by cpu_ns) filter (where side = 'encrypted') / :rows,
        percentile_cont(0.5) within group (order by cpu_ns) filter (where side = 'plain') / :rows, 2, 'times'
-from bench.migration_times where round > 0;
+from bench.durations where round > 0;
 
 -- By the clock, so that it says something on an idle machine only.
 select statement from unnest(array[1, 2]) as workers
@@ -148,7 +124,7 @@ order by workers, n
 insert into bench.facts (fact, measured, unit, at_most)
 select 'backfill: time of two workers by that of one',
        max(seconds) filter (where side = 'workers 2') / max(seconds) filter (where side = 'workers 1'), 'times', 1 / 1.6
-from bench.migration_times;
+from bench.durations;
 
 -- As an application sees it: the longest that a statement on the table took while it was cut over.
 select bench.migration() as migration \gset

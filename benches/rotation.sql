@@ -4,8 +4,6 @@
 
 select encrypt.create_key('rotation');
 
-create function bench.job() returns integer language sql as 'select max(job_id) from encrypt.jobs';
-
 -- As an application has it: a primary key, a text, two values of 16 to 40 bytes and their indexes' kind of weight.
 create function bench.make_tables(row_count integer) returns void
     language plpgsql as $$
@@ -40,30 +38,6 @@ begin
 end
 $$;
 
-create table bench.rotation_times (round integer, side text, cpu_ns numeric, started timestamptz, seconds numeric);
-create function bench.begin_time(round integer, side text) returns void
-    language sql as $$
-    insert into bench.rotation_times values (round, side, bench._cpu_ns(), clock_timestamp()) $$;
-create function bench.end_time(round integer, side text) returns void
-    language sql as $$
-    update bench.rotation_times t
-    set cpu_ns = bench._cpu_ns() - t.cpu_ns, seconds = extract(epoch from clock_timestamp() - t.started)
-    where t.round = end_time.round and t.side = end_time.side $$;
-
--- In many transactions: the job waits for those that run when all rows are done, as they could have used the old version.
-create procedure bench.wait_for_job()
-    language plpgsql as $$
-begin
-    while exists (select from encrypt.jobs where job_id = bench.job() and ended_at is null) loop
-        perform pg_sleep(0.01);
-        commit;
-    end loop;
-    if (select state from encrypt.jobs where job_id = bench.job()) <> 'finished' then
-        raise exception 'job failed: %', (select last_error from encrypt.jobs where job_id = bench.job());
-    end if;
-end
-$$;
-
 set client_min_messages = warning;
 select statement from generate_series(0, least(:rounds, 3)) as round
 cross join lateral (values
@@ -72,7 +46,7 @@ cross join lateral (values
     (3, 'checkpoint'),
     (4, 'select encrypt.rotate_key(''rotation'')'),
     (5, format('select encrypt.start_reencryption(''rotation''), bench.begin_time(%s, ''encrypted'')', round)),
-    (6, 'call encrypt.run_job(bench.job())'),
+    (6, 'call encrypt.run_job(bench.last_job())'),
     (7, format('select bench.end_time(%s, ''encrypted'')', round)),
     (8, 'checkpoint'),
     (9, format('select bench.begin_time(%s, ''plain'')', round)),
@@ -85,12 +59,12 @@ insert into bench.comparisons (work, encrypted_ns, plain_ns, at_most, unit)
 select 're-encrypt two columns in batches',
        percentile_cont(0.5) within group (order by cpu_ns) filter (where side = 'encrypted') / :rows,
        percentile_cont(0.5) within group (order by cpu_ns) filter (where side = 'plain') / :rows, 1.5, 'times'
-from bench.rotation_times where round > 0;
+from bench.durations where round > 0;
 
 insert into bench.facts (fact, measured, unit, at_most)
 select 're-encryption: one backend, per 1,000,000 rows',
        percentile_cont(0.5) within group (order by seconds) * 1000000 / :rows, 's', 60
-from bench.rotation_times where side = 'encrypted' and round > 0;
+from bench.durations where side = 'encrypted' and round > 0;
 
 -- By the clock, so that it says something on an idle machine only. How the UPDATE is divided by two sessions tells what the
 -- machine gives at most.
