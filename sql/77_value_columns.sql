@@ -60,18 +60,21 @@ $$;
 comment on function encrypt._value_columns() is
     'every column that stores encrypted values: key, context and tokens where they are known';
 
--- An index on encrypt.key_id(column) serves only what is written the same way. Without one _key_id_of is cheaper: it reads
--- the first bytes of a value that is stored out of line.
+-- Whether encrypt.key_id(column), written like this, is served by an index.
+create function encrypt._has_key_id_index(relation regclass, "column" name) returns boolean
+    language sql stable strict set search_path = pg_catalog, pg_temp
+return exists (
+    select from pg_index i
+    where i.indrelid = relation and i.indexprs is not null and i.indisvalid and i.indpred is null
+      and pg_get_indexdef(i.indexrelid, 1, true) = format('encrypt.key_id(%I)', "column"));
+comment on function encrypt._has_key_id_index(regclass, name) is
+    'whether an index has the key ids of a column''s values';
+
+-- Without an index _key_id_of is cheaper: it reads the first bytes of a value that is stored out of line.
 create function encrypt._key_id_expression(relation regclass, "column" name) returns text
-    language sql stable strict set search_path = pg_catalog, pg_temp as
-$$
-    select case when exists (
-            select from pg_index i
-            where i.indrelid = relation and i.indexprs is not null and i.indisvalid and i.indpred is null
-              and pg_get_indexdef(i.indexrelid, 1, true) = format('encrypt.key_id(%I)', "column"))
-        then format('encrypt.key_id(%I)', "column")
-        else format('encrypt._key_id_of(%I)', "column") end
-$$;
+    language sql stable strict set search_path = pg_catalog, pg_temp
+return format(case when encrypt._has_key_id_index(relation, "column") then 'encrypt.key_id(%I)'
+                   else 'encrypt._key_id_of(%I)' end, "column");
 comment on function encrypt._key_id_expression(regclass, name) is 'SQL for the key id of a column''s value';
 
 -- row_security = off: a policy that hides rows is an error, not a smaller count.
@@ -82,7 +85,7 @@ $$
 declare
     expression text := encrypt._key_id_expression(relation, "column");
 begin
-    if expression like 'encrypt.key\_id(%' then
+    if encrypt._has_key_id_index(relation, "column") then
         -- Through the index, one version after the other.
         return query execute format(
             'select k.key_id, (select count(*) from only %s where %s = k.key_id)
@@ -196,6 +199,7 @@ comment on function encrypt.key_usage(text) is
 -- why: they read every table with encrypted values, whoever owns it
 revoke all on function
     encrypt._value_columns(),
+    encrypt._has_key_id_index(regclass, name),
     encrypt._key_id_expression(regclass, name),
     encrypt._count_by_key(regclass, name),
     encrypt._count_by_index_version(regclass, name),

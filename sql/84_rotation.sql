@@ -142,7 +142,7 @@ declare
     condition text;
     found boolean;
 begin
-    select string_agg(case when encrypt._key_id_expression(v.relation, v."column") like 'encrypt.key\_id(%'
+    select string_agg(case when encrypt._has_key_id_index(v.relation, v."column")
                            then format('encrypt.key_id(%I) = any ($1)', v."column")
                            else format('encrypt._is_under(%I, $1)', v."column") end, ' or ') into condition
     from encrypt._value_columns() v
