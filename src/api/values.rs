@@ -1,11 +1,10 @@
 //! Encrypting and decrypting values.
 
-use crate::catalog::grants::Privilege;
 use crate::error::{self, Error};
 use crate::guc;
 use crate::keyring;
 use crate::keyring::reseal::{Binding, ResealSite, reseal};
-use crate::keyring::values::{self, OpenSite, SealSite};
+use crate::keyring::values::{self, OpenSite, Plaintext, SealSite};
 use crate::pg::call::Call;
 use crate::pg::datum::{new_varlena, varlena_from};
 use crate::pg::site::Site;
@@ -13,7 +12,7 @@ use crate::pg::{encoding, typeio, wait};
 use crate::plaintext::{self, Codec};
 use crate::sql_function;
 use pg_encrypt_core::compress::compress;
-use pg_encrypt_core::envelope::{Envelope, OVERHEAD, SIV_OVERHEAD, TypeCode};
+use pg_encrypt_core::envelope::{Envelope, Format, TypeCode};
 use pgrx::pg_sys::{Datum, Oid};
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -23,37 +22,37 @@ const LARGE: usize = 1 << 20;
 
 sql_function! {
     fn encrypt_column_text(call) {
-        encrypt(call, call.site::<SealSite>(), TypeCode::Text, Mode::Randomised)
+        encrypt(call, call.site::<SealSite>(), TypeCode::Text, Format::Xaes)
     }
 }
 
 sql_function! {
     fn encrypt_column_bytea(call) {
-        encrypt(call, call.site::<SealSite>(), TypeCode::Bytea, Mode::Randomised)
+        encrypt(call, call.site::<SealSite>(), TypeCode::Bytea, Format::Xaes)
     }
 }
 
 sql_function! {
     fn encrypt_column_any(call) {
-        encrypt_any(call, Mode::Randomised)
+        encrypt_any(call, Format::Xaes)
     }
 }
 
 sql_function! {
     fn encrypt_deterministic_text(call) {
-        encrypt(call, call.site::<SealSite>(), TypeCode::Text, Mode::Deterministic)
+        encrypt(call, call.site::<SealSite>(), TypeCode::Text, Format::Siv)
     }
 }
 
 sql_function! {
     fn encrypt_deterministic_bytea(call) {
-        encrypt(call, call.site::<SealSite>(), TypeCode::Bytea, Mode::Deterministic)
+        encrypt(call, call.site::<SealSite>(), TypeCode::Bytea, Format::Siv)
     }
 }
 
 sql_function! {
     fn encrypt_deterministic_any(call) {
-        encrypt_any(call, Mode::Deterministic)
+        encrypt_any(call, Format::Siv)
     }
 }
 
@@ -109,12 +108,6 @@ sql_function! {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Mode {
-    Randomised,
-    Deterministic,
-}
-
 /// What a call site of `encrypt_column(anyelement, …)` remembers.
 #[derive(Default)]
 struct EncryptAnySite {
@@ -131,7 +124,7 @@ struct DecryptAsSite {
 impl Site for EncryptAnySite {}
 impl Site for DecryptAsSite {}
 
-fn encrypt_any(call: &Call<'_>, mode: Mode) -> Result<Option<Datum>, Error> {
+fn encrypt_any(call: &Call<'_>, format: Format) -> Result<Option<Datum>, Error> {
     let Some(value) = call.datum(0) else {
         return Ok(None);
     };
@@ -145,13 +138,18 @@ fn encrypt_any(call: &Call<'_>, mode: Mode) -> Result<Option<Datum>, Error> {
         }
     };
     let bytes = codec.encode(value);
-    encrypt_bytes(call, &mut site.seal, codec.code, mode, &bytes)
+    encrypt_bytes(call, &mut site.seal, codec.code, format, &bytes)
 }
 
 #[inline]
-fn encrypt(call: &Call<'_>, site: &mut SealSite, code: TypeCode, mode: Mode) -> Result<Option<Datum>, Error> {
+fn encrypt(
+    call: &Call<'_>,
+    site: &mut SealSite,
+    code: TypeCode,
+    format: Format,
+) -> Result<Option<Datum>, Error> {
     match call.datum(0) {
-        Some(_) => encrypt_bytes(call, site, code, mode, call.bytes(0)),
+        Some(_) => encrypt_bytes(call, site, code, format, call.bytes(0)),
         None => Ok(None),
     }
 }
@@ -162,7 +160,7 @@ fn encrypt_bytes(
     call: &Call<'_>,
     site: &mut SealSite,
     code: TypeCode,
-    mode: Mode,
+    format: Format,
     bytes: &[u8],
 ) -> Result<Option<Datum>, Error> {
     let key = call.required(1, "key")?;
@@ -171,29 +169,26 @@ fn encrypt_bytes(
     if bytes.len() >= LARGE {
         wait::check_for_interrupts();
     }
-    match mode {
-        Mode::Randomised => {
-            let handle = values::sealing(site, keyring::now(), key, context.as_bytes(), Privilege::Encrypt)?;
-            let packed = if guc::compress() { compress(bytes) } else { None };
-            let sealed = packed.as_deref().unwrap_or(bytes);
-            let (datum, out) = new_varlena(sealed.len() + OVERHEAD)?;
-            values::seal(handle, code, packed.is_some(), row_id.as_bytes(), sealed, out)?;
-            Ok(Some(datum))
-        }
-        Mode::Deterministic => {
-            let handle = values::sealing(
-                site,
-                keyring::now(),
-                key,
-                context.as_bytes(),
-                Privilege::Deterministic,
-            )?;
+    let privilege = values::privilege_to_seal(format);
+    let handle = values::sealing(site, keyring::now(), key, context.as_bytes(), privilege)?;
+    let packed = match format {
+        Format::Xaes if guc::compress() => compress(bytes),
+        Format::Xaes => None,
+        Format::Siv => {
             warn_about_equality();
-            let (datum, out) = new_varlena(bytes.len() + SIV_OVERHEAD)?;
-            values::seal_deterministic(handle, code, row_id.as_bytes(), bytes, out)?;
-            Ok(Some(datum))
+            None
         }
-    }
+    };
+    let plaintext = Plaintext {
+        format,
+        type_code: code,
+        compressed: packed.is_some(),
+        row_id: row_id.as_bytes(),
+        bytes: packed.as_deref().unwrap_or(bytes),
+    };
+    let (datum, out) = new_varlena(format.overhead() + plaintext.bytes.len())?;
+    values::seal(handle, &plaintext, out)?;
+    Ok(Some(datum))
 }
 
 /// A decrypted value.

@@ -1,12 +1,11 @@
 //! Moving a value to another key: opened under the one, sealed under the other, opened again and compared.
 
-use super::values::{self, OpenSite, SealSite};
+use super::values::{self, OpenSite, Plaintext, SealSite};
 use super::{Now, name_of, with};
-use crate::catalog::grants::Privilege;
 use crate::error::Error;
 use crate::pg::datum::new_varlena;
 use crate::pg::site::Site;
-use pg_encrypt_core::envelope::{Envelope, Format};
+use pg_encrypt_core::envelope::Envelope;
 use pg_encrypt_core::key::KeyId;
 use pgrx::pg_sys::Datum;
 use zeroize::Zeroizing;
@@ -68,8 +67,8 @@ pub struct Binding<'a> {
     pub row_id: &'a [u8],
 }
 
-/// Moves a value to the active version of the key `to`, or of the key that it is under, behind a copy of `prefix`: format, type, compression, context
-/// and row stay. `None` if it is there already.
+/// Moves a value to the active version of the key `to`, or of the key that it is under, behind a copy of `prefix`: format,
+/// type, compression, context and row stay. `None` if it is there already.
 ///
 /// The result is opened before it replaces what was read: a value that memory or processor spoilt on the way would be
 /// found out when its old key is gone.
@@ -91,10 +90,7 @@ pub fn reseal(
             &own.bytes[..usize::from(own.len)]
         }
     };
-    let privilege = match header.format {
-        Format::Xaes => Privilege::Encrypt,
-        Format::Siv => Privilege::Deterministic,
-    };
+    let privilege = values::privilege_to_seal(header.format);
     // Looking the one up may make the keyring forget the other.
     let mut at = at;
     let (source, target) = loop {
@@ -118,15 +114,14 @@ pub fn reseal(
     front.copy_from_slice(prefix);
     with(|keyring| {
         keyring.open(source, envelope, bound.row_id, opened)?;
-        match header.format {
-            Format::Xaes => {
-                let (code, compressed) = (header.type_code, header.compressed);
-                keyring.seal(target, code, compressed, bound.row_id, opened, sealed)?;
-            }
-            Format::Siv => {
-                keyring.seal_deterministic(target, header.type_code, bound.row_id, opened, sealed)?;
-            }
-        }
+        let plaintext = Plaintext {
+            format: header.format,
+            type_code: header.type_code,
+            compressed: header.compressed,
+            row_id: bound.row_id,
+            bytes: opened,
+        };
+        keyring.seal(target, &plaintext, sealed)?;
         keyring.open(target, &Envelope::parse(sealed)?, bound.row_id, again)
     })?;
     match again == opened {

@@ -1,6 +1,6 @@
 //! From what a caller names to the subkey that serves it: row, state, privilege, data key, derivation.
 
-use super::{Handle, data_keys, privileges, with};
+use super::{Handle, Now, data_keys, privileges, with};
 use crate::catalog::grants::Privilege;
 use crate::catalog::keys::{self, KeyRow};
 use crate::error::Error;
@@ -54,11 +54,28 @@ pub(super) struct Answer {
     pub lasting: bool,
 }
 
+/// Makes the subkey of a key in a context, or finds it.
+pub(super) type Derive = fn(&mut super::Keyring, KeyRow, &[u8]) -> Result<Handle, Error>;
+
+impl Request {
+    pub fn new(now: Now, what: Wanted, context: &[u8]) -> Self {
+        Self {
+            role: now.role,
+            what,
+            context: context.into(),
+        }
+    }
+}
+
+impl Answer {
+    /// The one subkey of a request that one key serves.
+    pub fn handle(&self) -> Result<Handle, Error> {
+        self.handles.first().copied().ok_or(Error::KeyChanged)
+    }
+}
+
 /// Answers a request from this generation's memory, or the slow way.
-pub(super) fn resolve(
-    request: Request,
-    derive: fn(&mut super::Keyring, KeyRow, &[u8]) -> Result<Handle, Error>,
-) -> Result<Answer, Error> {
+pub(super) fn resolve(request: Request, derive: Derive) -> Result<Answer, Error> {
     if let Some(answer) = with(|keyring| keyring.resolved.get(&request).cloned()) {
         return Ok(answer);
     }

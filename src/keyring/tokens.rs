@@ -1,6 +1,6 @@
 //! Blind-index tokens.
 
-use super::resolve::{Derivation, Request, SubkeyKind, Wanted, loaded, resolve};
+use super::resolve::{Answer, Derivation, Request, SubkeyKind, Wanted, loaded, resolve};
 use super::{Handle, Keyring, Now, secret, with};
 use crate::catalog::grants::Privilege;
 use crate::catalog::keys::KeyRow;
@@ -32,8 +32,7 @@ pub fn active(site: &mut TokenSite, now: Now, key_name: &[u8], context: &[u8]) -
     if site.now == now && site.key.is(key_name) && site.context.is(context) {
         return Ok(site.handle);
     }
-    let answer = ask(now, key_name, context, false)?;
-    let handle = answer.first().copied().ok_or(Error::KeyChanged)?;
+    let handle = ask(now, key_name, context, false)?.handle()?;
     *site = TokenSite {
         now,
         handle,
@@ -46,7 +45,7 @@ pub fn active(site: &mut TokenSite, now: Now, key_name: &[u8], context: &[u8]) -
 
 /// Every live index key of `key_name`, the active one first.
 pub fn all(now: Now, key_name: &[u8], context: &[u8]) -> Result<Box<[Handle]>, Error> {
-    ask(now, key_name, context, true)
+    Ok(ask(now, key_name, context, true)?.handles)
 }
 
 /// What a call site that makes tokens under one index key remembers.
@@ -76,15 +75,7 @@ pub fn pinned(
         name: key_name.into(),
         privilege,
     };
-    let answer = resolve(
-        Request {
-            role: now.role,
-            what,
-            context: context.into(),
-        },
-        derive_equality,
-    )?;
-    let handle = answer.handles.first().copied().ok_or(Error::KeyChanged)?;
+    let handle = resolve(Request::new(now, what, context), derive_equality)?.handle()?;
     *site = PinnedSite {
         now,
         key_id: Some(key_id),
@@ -110,20 +101,12 @@ pub fn token(
     })
 }
 
-fn ask(now: Now, key_name: &[u8], context: &[u8], all: bool) -> Result<Box<[Handle]>, Error> {
-    let what = Wanted::Tokens {
-        name: key_name.into(),
-        all,
-    };
-    Ok(resolve(
-        Request {
-            role: now.role,
-            what,
-            context: context.into(),
-        },
+fn ask(now: Now, key_name: &[u8], context: &[u8], all: bool) -> Result<Answer, Error> {
+    let name = key_name.into();
+    resolve(
+        Request::new(now, Wanted::Tokens { name, all }, context),
         derive_equality,
-    )?
-    .handles)
+    )
 }
 
 fn derive_equality(keyring: &mut Keyring, row: KeyRow, context: &[u8]) -> Result<Handle, Error> {

@@ -11,7 +11,9 @@ use crate::pg::secret::SecretBox;
 use crate::pg::site::{Remembered, Site};
 use pg_encrypt_core::compress::decompress;
 use pg_encrypt_core::deterministic::SivKey;
-use pg_encrypt_core::envelope::{EPOCH_LEN, Envelope, EpochKey, SealError, Sealer, TypeCode, ValueKey};
+use pg_encrypt_core::envelope::{
+    EPOCH_LEN, Envelope, EpochKey, Format, SealError, Sealer, TypeCode, ValueKey,
+};
 use pg_encrypt_core::key::KeyId;
 use pg_encrypt_core::random::os_random;
 use pgrx::pg_sys::{self, Datum};
@@ -81,6 +83,25 @@ pub struct OpenInContext {
 impl Site for SealSite {}
 impl Site for OpenSite {}
 
+/// What is sealed, and as what.
+#[derive(Clone, Copy)]
+pub struct Plaintext<'a> {
+    pub format: Format,
+    pub type_code: TypeCode,
+    /// Whether `bytes` are compressed. With [`Format::Siv`] they are not, for which the same value has to give the same bytes.
+    pub compressed: bool,
+    pub row_id: &'a [u8],
+    pub bytes: &'a [u8],
+}
+
+/// What it takes to seal into a format.
+pub fn privilege_to_seal(format: Format) -> Privilege {
+    match format {
+        Format::Xaes => Privilege::Encrypt,
+        Format::Siv => Privilege::Deterministic,
+    }
+}
+
 /// The subkey that encrypts for the current role under the active version of `key_name`.
 #[inline]
 pub fn sealing(
@@ -114,15 +135,7 @@ pub fn sealing_in(
         name: key_name.into(),
         privilege,
     };
-    let answer = resolve(
-        Request {
-            role: now.role,
-            what,
-            context: context.into(),
-        },
-        derive_value,
-    )?;
-    let handle = answer.handles.first().copied().ok_or(Error::KeyChanged)?;
+    let handle = resolve(Request::new(now, what, context), derive_value)?.handle()?;
     *site = SealInContext {
         now,
         privilege: Some(privilege),
@@ -153,15 +166,8 @@ pub fn opening_in(
         return Ok(site.handle);
     }
     let what = Wanted::Open { key_id };
-    let answer = resolve(
-        Request {
-            role: now.role,
-            what,
-            context: context.into(),
-        },
-        derive_value,
-    )?;
-    let handle = answer.handles.first().copied().ok_or(Error::KeyChanged)?;
+    let answer = resolve(Request::new(now, what, context), derive_value)?;
+    let handle = answer.handle()?;
     *site = match answer.lasting {
         true => OpenInContext {
             now,
@@ -178,28 +184,10 @@ pub fn key_id(handle: Handle) -> KeyId {
     with(|keyring| keyring.value(handle).key_id)
 }
 
-/// Seals `plaintext` into `out`, which is longer by the envelope's overhead.
+/// Seals `plaintext` into `out`, which is longer by its format's overhead.
 #[inline]
-pub fn seal(
-    handle: Handle,
-    type_code: TypeCode,
-    compressed: bool,
-    row_id: &[u8],
-    plaintext: &[u8],
-    out: &mut [u8],
-) -> Result<(), Error> {
-    with(|keyring| keyring.seal(handle, type_code, compressed, row_id, plaintext, out))
-}
-
-/// Seals so that the same plaintext gives the same bytes.
-pub fn seal_deterministic(
-    handle: Handle,
-    type_code: TypeCode,
-    row_id: &[u8],
-    plaintext: &[u8],
-    out: &mut [u8],
-) -> Result<(), Error> {
-    with(|keyring| keyring.seal_deterministic(handle, type_code, row_id, plaintext, out))
+pub fn seal(handle: Handle, plaintext: &Plaintext<'_>, out: &mut [u8]) -> Result<(), Error> {
+    with(|keyring| keyring.seal(handle, plaintext, out))
 }
 
 /// Opens an envelope of either format into `out`, which is as long as its plaintext.
@@ -263,42 +251,35 @@ impl Keyring {
     pub(super) fn seal(
         &mut self,
         handle: Handle,
-        type_code: TypeCode,
-        compressed: bool,
-        row_id: &[u8],
-        plaintext: &[u8],
+        plaintext: &Plaintext<'_>,
         out: &mut [u8],
     ) -> Result<(), Error> {
-        let transaction = inval::transaction();
+        let Plaintext {
+            format,
+            type_code,
+            compressed,
+            row_id,
+            bytes,
+        } = *plaintext;
         let subkey = self.value(handle);
         let key_id = subkey.key_id;
+        if format == Format::Siv {
+            return Ok(subkey.siv.seal_into(type_code, key_id, row_id, bytes, out)?);
+        }
+        let transaction = inval::transaction();
         if subkey.sealer_transaction == transaction
             && let Some(sealer) = &mut subkey.sealer
         {
-            match sealer.seal_into(type_code, compressed, key_id, row_id, plaintext, out) {
+            match sealer.seal_into(type_code, compressed, key_id, row_id, bytes, out) {
                 Err(SealError::EpochExhausted) => {}
                 sealed => return Ok(sealed?),
             }
         }
         subkey.new_epoch(transaction)?;
         match &mut subkey.sealer {
-            Some(sealer) => Ok(sealer.seal_into(type_code, compressed, key_id, row_id, plaintext, out)?),
+            Some(sealer) => Ok(sealer.seal_into(type_code, compressed, key_id, row_id, bytes, out)?),
             None => Err(Error::KeyChanged),
         }
-    }
-
-    pub(super) fn seal_deterministic(
-        &mut self,
-        handle: Handle,
-        type_code: TypeCode,
-        row_id: &[u8],
-        plaintext: &[u8],
-        out: &mut [u8],
-    ) -> Result<(), Error> {
-        let subkey = self.value(handle);
-        Ok(subkey
-            .siv
-            .seal_into(type_code, subkey.key_id, row_id, plaintext, out)?)
     }
 
     #[inline]

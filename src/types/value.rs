@@ -6,14 +6,14 @@ use crate::error::Error;
 use crate::guc;
 use crate::keyring::Now;
 use crate::keyring::tokens::{self, PinnedSite};
-use crate::keyring::values::{self, SealInContext};
+use crate::keyring::values::{self, Plaintext, SealInContext};
 use crate::pg::datum::{new_varlena, varlena_bytes, varlena_head};
 use crate::pg::scratch::with_scratch;
 use crate::pg::site::Remembered;
 use crate::pg::{encoding, typeio};
 use crate::plaintext::{self, Codec};
 use pg_encrypt_core::compress::compress;
-use pg_encrypt_core::envelope::TypeCode;
+use pg_encrypt_core::envelope::{Format, TypeCode};
 use pg_encrypt_core::token::TokenBits;
 use pg_encrypt_core::typed::{Head, MAX_PREFIX_LEN, Prefix, TOKEN_LEN};
 use pgrx::pg_sys::Datum;
@@ -77,14 +77,14 @@ pub fn seal(site: &mut Sealing, now: Now, domain: &Domain, plaintext: &[u8]) -> 
     let (datum, out) = new_varlena(prefix.overhead() + sealed.len())?;
     let (front, envelope) = out.split_at_mut(prefix.as_bytes().len());
     front.copy_from_slice(prefix.as_bytes());
-    values::seal(
-        handle,
-        domain.base.code,
-        packed.is_some(),
-        prefix.as_bytes(),
-        sealed,
-        envelope,
-    )?;
+    let plaintext = Plaintext {
+        format: Format::Xaes,
+        type_code: domain.base.code,
+        compressed: packed.is_some(),
+        row_id: prefix.as_bytes(),
+        bytes: sealed,
+    };
+    values::seal(handle, &plaintext, envelope)?;
     Ok(datum)
 }
 
