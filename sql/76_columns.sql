@@ -130,7 +130,7 @@ create function encrypt._require_owner(target regclass) returns void
     language plpgsql stable set search_path = pg_catalog, pg_temp as
 $$
 begin
-    if not (select pg_has_role(encrypt._outer_user()::oid, c.relowner, 'USAGE') from pg_class c where c.oid = target) then
+    if (select pg_has_role(encrypt._outer_user()::oid, c.relowner, 'USAGE') from pg_class c where c.oid = target) is not true then
         raise exception using errcode = 'insufficient_privilege',
             message = format('must be owner of table %s', target);
     end if;

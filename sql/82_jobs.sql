@@ -262,12 +262,10 @@ begin
         this.counts := encrypt._add_counts(this.counts, chunk.counts);
     end loop;
     update encrypt.jobs j set counts = this.counts where j.job_id = job;
-    -- Looked up by name when it runs: the functions are those of the kinds.
-    execute format('select encrypt.%I($1)', case this.kind
-            when 'backfill' then '_finish_backfill'
-            when 'verify' then '_finish_verification'
-            else '_finish_rotation' end)
-        into finished using job;
+    finished := case this.kind
+        when 'backfill' then encrypt._finish_backfill(job)
+        when 'verify' then encrypt._finish_verification(job)
+        else encrypt._finish_rotation(job) end;
     if not finished then
         -- Waiting for transactions is no way through the tables.
         update encrypt.jobs j set round = j.round + case when cardinality(j.awaits) > 0 then 0 else 1 end,

@@ -96,12 +96,13 @@ comment on column encrypt.migration_relations.migration_id is 'migration';
 comment on column encrypt.migration_relations.plain is 'table with plaintext';
 comment on column encrypt.migration_relations.encrypted is 'its encrypted counterpart';
 
--- Objects of a table whose names belong to the schema, so that they can't have the same name while both tables exist.
--- Cutover exchanges the names. CHECK constraints, policies and triggers have names of their table: those need none.
+-- Objects of a table whose names belong to the schema, so that they can't have the same name while both tables exist. CHECK
+-- constraints, policies and triggers have names of their table: those need none. Written while the encrypted tables are made;
+-- cutover finds the pairs by what they are.
 create table encrypt.migration_objects (
     migration_id integer not null,
     kind         text collate "C" not null
-                     check (kind in ('index', 'constraint', 'sequence', 'statistics', 'partition')),
+                     check (kind in ('index', 'sequence', 'statistics')),
     plain        oid not null,
     encrypted    oid not null,
     -- What it is called for the application, before and after.
@@ -111,7 +112,7 @@ create table encrypt.migration_objects (
 comment on table encrypt.migration_objects is 'indexes, sequences and statistics that exist twice during a migration';
 comment on column encrypt.migration_objects.migration_id is 'migration';
 comment on column encrypt.migration_objects.kind is
-    'index (also of a constraint), constraint, sequence (of an identity column), statistics, partition';
+    'index (also of a constraint), sequence (of an identity column), statistics';
 comment on column encrypt.migration_objects.plain is 'object of the plaintext table';
 comment on column encrypt.migration_objects.encrypted is 'its counterpart';
 comment on column encrypt.migration_objects.name is 'name that it has before and after';
@@ -164,7 +165,7 @@ create trigger announce after insert or update or delete or truncate on encrypt.
 alter table encrypt.sync_statements enable always trigger announce;
 
 -- A dump carries a migration with its tables and triggers. Its jobs are of this server's files and start anew;
--- migration_objects holds OIDs, which mean nothing elsewhere: cutover finds the pairs by name then.
+-- migration_objects holds OIDs, which mean nothing elsewhere, and is not needed any more.
 select pg_catalog.pg_extension_config_dump('encrypt.migrations', '');
 select pg_catalog.pg_extension_config_dump('encrypt.migrations_migration_id_seq', '');
 select pg_catalog.pg_extension_config_dump('encrypt.migration_columns', '');

@@ -89,6 +89,21 @@ comment on function encrypt._copy_privileges(integer) is
     'gives the encrypted tables, their columns and sequences the privileges of their counterparts';
 
 -- Policies keep their names, which belong to the table.
+create function encrypt._policy_definition(policy oid, relation text) returns text
+    language sql stable parallel unsafe set search_path = pg_catalog, pg_temp
+as $$
+    select concat_ws(' ',
+        format('create policy %I on %s as %s for %s to %s', p.polname, relation,
+               case when p.polpermissive then 'permissive' else 'restrictive' end,
+               case p.polcmd when 'r' then 'select' when 'a' then 'insert' when 'w' then 'update'
+                             when 'd' then 'delete' else 'all' end,
+               (select string_agg(encrypt._grantee(role), ', ') from unnest(p.polroles) as role)),
+        'using (' || pg_get_expr(p.polqual, p.polrelid) || ')',
+        'with check (' || pg_get_expr(p.polwithcheck, p.polrelid) || ')')
+    from pg_policy p where p.oid = policy
+$$;
+comment on function encrypt._policy_definition(oid, text) is 'CREATE POLICY for a policy, on another table';
+
 create function encrypt._make_policies(migration integer) returns void
     language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
 $$
@@ -97,14 +112,7 @@ declare
 begin
     for p in
         select r.plain, r.encrypted, x.polname,
-               concat_ws(' ',
-                   format('create policy %I on %s as %s for %s to %s', x.polname, r.encrypted,
-                          case when x.polpermissive then 'permissive' else 'restrictive' end,
-                          case x.polcmd when 'r' then 'select' when 'a' then 'insert' when 'w' then 'update'
-                                        when 'd' then 'delete' else 'all' end,
-                          (select string_agg(encrypt._grantee(role), ', ') from unnest(x.polroles) as role)),
-                   'using (' || pg_get_expr(x.polqual, x.polrelid) || ')',
-                   'with check (' || pg_get_expr(x.polwithcheck, x.polrelid) || ')') as statement,
+               encrypt._policy_definition(x.oid, r.encrypted::text) as statement,
                encrypt._depends_on_columns('pg_policy', x.oid, r.plain, encrypt._migrated(migration)) as decrypts
         from encrypt.migration_relations r join pg_policy x on x.polrelid = r.plain
         where r.migration_id = migration
@@ -214,6 +222,7 @@ comment on function encrypt._copy_comments(integer) is 'comments and security la
 revoke all on function encrypt._copy_acl(regclass, regclass, text, text, aclitem[], aclitem[], aclitem[]) from public;
 revoke all on function encrypt._grantee(oid) from public;
 revoke all on function encrypt._copy_privileges(integer) from public;
+revoke all on function encrypt._policy_definition(oid, text) from public;
 revoke all on function encrypt._make_policies(integer) from public;
 revoke all on function encrypt._depends_on_columns(regclass, oid, regclass, name[]) from public;
 revoke all on function encrypt._copy_comments(integer) from public;

@@ -38,18 +38,6 @@ begin atomic
 end;
 comment on function encrypt._sync_triggers(regclass) is 'triggers that a live table has to have';
 
--- The tables of a migration's live tree.
-create function encrypt._live_relations(migration integer) returns setof regclass
-    language sql stable set search_path = pg_catalog, pg_temp
-begin atomic
-    select case when exists (select from encrypt.migration_relations o
-                             where o.migration_id = migration and o.plain = m.live) then r.plain else r.encrypted end
-    from encrypt.migrations m
-    join encrypt.migration_relations r on r.migration_id = m.migration_id
-    where m.migration_id = migration;
-end;
-comment on function encrypt._live_relations(integer) is 'tables that the application writes to';
-
 -- On both sides, so that it serves cutover and rollback too. The caller holds a lock on the live table that no statement
 -- of dual write is under (SHARE ROW EXCLUSIVE): whoever still has older statements in mind runs them before or learns of
 -- the newer ones when it gets its own lock.
@@ -120,7 +108,7 @@ begin
         perform encrypt._make_tombstones(migration);
     end if;
     insert into encrypt.sync_statements select * from encrypt._sync_statements(migration);
-    for relation in select * from encrypt._live_relations(migration) loop
+    for relation in select p.live from encrypt._migration_pairs(migration) p loop
         for wanted in select * from encrypt._sync_triggers(relation) loop
             perform encrypt._execute_as_owner(relation, wanted.definition);
             if wanted.enabled <> 'O' then
@@ -157,7 +145,7 @@ begin
                           else 'call encrypt.rollback_migration(%s);' end, migration);
     end if;
     select r.relation, w.name into lost
-    from encrypt._live_relations(migration) as r (relation)
+    from (select p.live as relation from encrypt._migration_pairs(migration) p) r
     cross join lateral encrypt._sync_triggers(r.relation) w
     where not exists (
         select from pg_trigger t
@@ -208,7 +196,6 @@ revoke all on function
     encrypt._sync_statements(integer),
     encrypt._sync_trigger_name(regclass, text),
     encrypt._sync_triggers(regclass),
-    encrypt._live_relations(integer),
     encrypt._remove_sync(integer),
     encrypt._make_tombstones(integer),
     encrypt._install_sync(integer),

@@ -30,42 +30,6 @@
 --    collides is replaced, which deletes the row that is gone (src/migrate/sync.rs).
 -- 7. Batches give up a lock after a second, before any writer's deadlock_timeout can make it the victim.
 
--- The migration, locked; the caller must own its table.
-create function encrypt._own_migration(migration integer) returns encrypt.migrations
-    language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
-$$
-declare
-    m encrypt.migrations;
-begin
-    select * into m from encrypt.migrations r where r.migration_id = migration for update;
-    if m.migration_id is null then
-        raise exception using errcode = 'undefined_object', message = format('migration %s does not exist', migration);
-    end if;
-    if not pg_has_role(encrypt._outer_user(), (select c.relowner from pg_class c where c.oid = m.live), 'usage') then
-        raise exception using errcode = 'insufficient_privilege', message = format('must be owner of table %s', m.live);
-    end if;
-    return m;
-end
-$$;
-comment on function encrypt._own_migration(integer) is 'locks a migration for the owner of its table';
-
--- Pairs of tables that hold rows.
-create function encrypt._leaf_pairs(migration integer)
-    returns table (live regclass, shadow regclass, plain regclass, encrypted regclass, forward boolean)
-    language sql stable set search_path = pg_catalog, pg_temp
-begin atomic
-    select case when f.forward then r.plain else r.encrypted end, case when f.forward then r.encrypted else r.plain end,
-           r.plain, r.encrypted, f.forward
-    from encrypt.migrations m
-    join encrypt.migration_relations r on r.migration_id = m.migration_id
-    join pg_class c on c.oid = r.plain and c.relkind = 'r'
-    cross join lateral (select exists (
-        select from encrypt.migration_relations o where o.migration_id = m.migration_id and o.plain = m.live)) f (forward)
-    where m.migration_id = migration
-    order by r.plain::oid;
-end;
-comment on function encrypt._leaf_pairs(integer) is 'tables of a migration that hold rows, with their counterparts';
-
 create function encrypt._backfill_statement(migration integer, live regclass, shadow regclass, again boolean) returns text
     language sql stable set search_path = pg_catalog, pg_temp
 begin atomic
@@ -239,8 +203,6 @@ comment on procedure encrypt.backfill(integer, jsonb) is
 
 -- why: parts of functions that check their caller; _job_of_migration checks it itself, for the procedures
 revoke all on function
-    encrypt._own_migration(integer),
-    encrypt._leaf_pairs(integer),
     encrypt._backfill_statement(integer, regclass, regclass, boolean),
     encrypt._finish_backfill(integer)
 from public;

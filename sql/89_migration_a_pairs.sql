@@ -1,80 +1,7 @@
--- Exchanging a table and its shadow.
---
--- Cutover and rollback after cutover are the same act: the table that is live and the one kept in step with it change
--- places. So nothing here asks which of the two is encrypted. encrypt.migrations.live says which one the application
--- uses, and everything is "live" and "shadow" from there.
+-- Exchanging a table and its shadow: what else there is two by two. Nothing here asks which of the two is encrypted.
 --
 -- What is asked of the catalogs while locks are held is written in PL/pgSQL, which plans a query once per session: a step
 -- rehearses before it takes its locks. A function in SQL would plan it every time, which takes longer than running it.
-
-create function encrypt._migration_for(migration integer, variadic phases text[]) returns encrypt.migrations
-    language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
-$$
-declare
-    found_migration encrypt.migrations;
-    owner oid;
-    owned regclass;
-begin
-    -- The row is the lock between steps: of two sessions that change one migration, the second waits, then sees the
-    -- new phase.
-    select * into found_migration from encrypt.migrations m where m.migration_id = migration for update;
-    if found_migration.migration_id is null then
-        raise exception using errcode = 'undefined_object', message = format('migration %s does not exist', migration),
-            hint = 'select migration_id, live, phase from encrypt.migrations;';
-    end if;
-    -- Either of them may have been dropped.
-    select c.relowner, c.oid into owner, owned from pg_class c where c.oid in (found_migration.live, found_migration.shadow)
-    order by c.oid = found_migration.live desc limit 1;
-    -- Of an ended migration whose table was dropped nothing is left to own.
-    if owner is not null and not pg_has_role(encrypt._outer_user(), owner, 'USAGE') then
-        raise exception using errcode = 'insufficient_privilege',
-            message = format('must be owner of table %s', owned);
-    end if;
-    if found_migration.phase <> all (phases) then
-        raise exception using errcode = 'object_not_in_prerequisite_state',
-            message = format('migration %s is %s, not %s', migration, found_migration.phase,
-                             array_to_string(phases, ' or ')),
-            hint = encrypt._next_step(migration, found_migration.phase);
-    end if;
-    return found_migration;
-end
-$$;
-comment on function encrypt._migration_for(integer, text[]) is
-    'a migration, locked, if the caller owns its table and it is in one of the phases';
-
-create function encrypt._next_step(migration integer, phase text) returns text
-    language sql immutable set search_path = pg_catalog, pg_temp as
-$$
-    select case
-        when phase in ('dual_writing', 'backfilling') then format('call encrypt.backfill(%s);', migration)
-        when phase = 'backfilled' then format('call encrypt.verify(%s);', migration)
-        when phase = 'verified' then format('call encrypt.cutover(%s);', migration)
-        when phase = 'cut_over' then format('call encrypt.finalize_migration(%s);', migration)
-        else 'call encrypt.migrate(...);'
-    end
-$$;
-comment on function encrypt._next_step(integer, text) is 'statement that takes a migration on from a phase';
-
-create function encrypt._migration_pairs(migration integer, out live regclass, out shadow regclass, out root boolean)
-    returns setof record
-    language plpgsql stable security definer set search_path = pg_catalog, pg_temp as
-$$
-#variable_conflict use_column
-begin
-    return query
-    select case when d.forward then r.plain else r.encrypted end,
-           case when d.forward then r.encrypted else r.plain end,
-           m.live in (r.plain, r.encrypted)
-    from encrypt.migrations m
-    join encrypt.migration_relations r using (migration_id)
-    cross join lateral (select exists (select from encrypt.migration_relations f
-                                       where f.migration_id = m.migration_id and f.plain = m.live)) as d (forward)
-    where m.migration_id = migration
-    order by 3 desc, r.plain::oid;
-end
-$$;
-comment on function encrypt._migration_pairs(integer) is
-    'tables of a migration, each with its counterpart, the root of a partition tree first';
 
 -- What an index is, apart from its name, its table and how a type compares: what counterparts have in common.
 create function encrypt._index_signature(migration integer, index regclass) returns text
@@ -172,9 +99,6 @@ comment on function encrypt._statistics_pairs(integer) is
     'extended statistics of the live tables, each with its counterpart or null';
 
 -- why: helpers of the steps below, with the rights of the extension's owner
-revoke all on function encrypt._migration_for(integer, text[]) from public;
-revoke all on function encrypt._next_step(integer, text) from public;
-revoke all on function encrypt._migration_pairs(integer) from public;
 revoke all on function encrypt._index_signature(integer, regclass) from public;
 revoke all on function encrypt._index_pairs(integer) from public;
 revoke all on function encrypt._identity_pairs(integer) from public;

@@ -144,7 +144,7 @@ begin
         select distinct format('(%I)', a.attname), x.grantee
         from pg_attribute a cross join aclexplode(a.attacl) x where a.attrelid = target and not a.attisdropped
     loop
-        execute format('revoke all %s on %s from %s', item.columns, target, encrypt._role(item.grantee));
+        execute format('revoke all %s on %s from %s', item.columns, target, encrypt._grantee(item.grantee));
     end loop;
     for item in
         select '' as columns, x.privilege_type, x.grantee, x.is_grantable from aclexplode(acl) x
@@ -153,7 +153,7 @@ begin
         from jsonb_each_text(columns) col cross join aclexplode(col.value::aclitem[]) x
     loop
         execute format('grant %s %s on %s to %s%s', item.privilege_type, item.columns, target,
-                       encrypt._role(item.grantee),
+                       encrypt._grantee(item.grantee),
                        case when item.is_grantable then ' with grant option' else '' end);
     end loop;
 end
@@ -161,26 +161,13 @@ $$;
 comment on function encrypt._set_privileges(text, aclitem[], jsonb) is
     'makes the privileges on a relation and its columns those of access lists';
 
-create function encrypt._role(role oid) returns text
-    language sql stable set search_path = pg_catalog, pg_temp as
-$$
-    select case when role = 0 then 'public' else quote_ident(pg_get_userbyid(role)) end
-$$;
-comment on function encrypt._role(oid) is 'a role as GRANT names it';
-
 create function encrypt._policy_statements(relation regclass, future text) returns setof text
     language sql stable set search_path = pg_catalog, pg_temp as
 $$
     select s.statement
     from pg_policy p
     cross join lateral (values
-        (format('create policy %I on %s as %s for %s to %s%s%s', p.polname, future,
-                case when p.polpermissive then 'permissive' else 'restrictive' end,
-                case p.polcmd when 'r' then 'select' when 'a' then 'insert' when 'w' then 'update'
-                              when 'd' then 'delete' else 'all' end,
-                (select string_agg(encrypt._role(r), ', ') from unnest(p.polroles) as r),
-                ' using (' || pg_get_expr(p.polqual, p.polrelid) || ')',
-                ' with check (' || pg_get_expr(p.polwithcheck, p.polrelid) || ')')),
+        (encrypt._policy_definition(p.oid, future)),
         (encrypt._comment_statement('policy', format('%I on %s', p.polname, future), 'pg_policy', p.oid))
     ) as s (statement)
     where p.polrelid = relation and s.statement is not null
@@ -266,7 +253,6 @@ revoke all on function encrypt._is_user_trigger(oid) from public;
 revoke all on function encrypt._view_statements(regclass) from public;
 revoke all on function encrypt._column_privileges(regclass) from public;
 revoke all on function encrypt._set_privileges(text, aclitem[], jsonb) from public;
-revoke all on function encrypt._role(oid) from public;
 revoke all on function encrypt._policy_statements(regclass, text) from public;
 revoke all on function encrypt._publication_statements(regclass, text) from public;
 revoke all on function encrypt._stray_dependents(integer) from public;

@@ -65,31 +65,41 @@ $$;
 comment on function encrypt._open_job(integer) is 'job of a migration that has not ended';
 
 -- The job that is open, or a new one.
-create function encrypt._start_in_background(migration integer, backfill boolean) returns integer
+create function encrypt._start_in_background(migration integer, backfill boolean) returns void
     language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
 $$
 declare
     job integer := encrypt._open_job(migration);
 begin
     perform encrypt._migration_for(migration, 'dual_writing', 'backfilling', 'backfilled');
-    if job is null then
-        job := case when backfill then encrypt.start_backfill(migration) else encrypt.start_verification(migration) end;
-    else
+    if job is not null then
         perform encrypt.resume_job(job);
+    elsif backfill then
+        perform encrypt.start_backfill(migration);
+    else
+        perform encrypt.start_verification(migration);
     end if;
-    return job;
 end
 $$;
-comment on function encrypt._start_in_background(integer, boolean) is 'job of a migration, made if there is none';
+comment on function encrypt._start_in_background(integer, boolean) is 'resumes the job of a migration, or makes one';
 
 -- True while it runs. The workers are counted before its state is read: the last of them may just have finished it.
-create function encrypt._await_job(job integer, workers integer) returns boolean
+create function encrypt._await_job(migration integer, workers integer) returns boolean
     language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
 $$
 declare
+    job integer;
     p record;
     running bigint;
 begin
+    -- Without locking the migration: this sleeps, and the job's end needs its row.
+    select m.live, j.job_id into p
+    from encrypt.migrations m
+    left join encrypt.jobs j on j.kind in ('backfill', 'verify') and j.subject = m.migration_id::text
+    where m.migration_id = migration
+    order by j.job_id desc limit 1;
+    perform encrypt._require_owner(p.live);
+    job := p.job_id;
     select count(*) into running from encrypt._job_workers() w where w.job_id = job;
     select * into p from encrypt.job_progress j where j.job_id = job;
     if p.state <> 'running' then
@@ -112,7 +122,8 @@ begin
     return true;
 end
 $$;
-comment on function encrypt._await_job(integer, integer) is 'waits a second for a job and says how far it is; whether it still runs';
+comment on function encrypt._await_job(integer, integer) is
+    'waits a second for the last job of a migration and says how far it is; whether it still runs';
 
 create procedure encrypt.migrate(
     target regclass,
@@ -126,7 +137,6 @@ create procedure encrypt.migrate(
 $$
 declare
     migration integer;
-    job integer;
     next record;
     previous text;
     in_background boolean := encrypt._positive(workers);
@@ -146,9 +156,9 @@ begin
         if next.cutover then
             call encrypt.cutover(migration);
         elsif in_background then
-            job := encrypt._start_in_background(migration, next.backfill);
+            perform encrypt._start_in_background(migration, next.backfill);
             commit;
-            while encrypt._await_job(job, workers) loop
+            while encrypt._await_job(migration, workers) loop
                 commit;
             end loop;
         elsif next.backfill then
@@ -217,13 +227,7 @@ select m.migration_id,
        j.job_id, j.kind as job, j.state as job_state,
        j.rows_done, j.rows_total, j.percent, j.rows_per_second, j.estimated_end, j.workers,
        coalesce(m.last_error, j.last_error) as last_error,
-       case m.phase
-           when 'dual_writing' then format('call encrypt.backfill(%s);', m.migration_id)
-           when 'backfilling' then format('call encrypt.backfill(%s);', m.migration_id)
-           when 'backfilled' then format('call encrypt.verify(%s);', m.migration_id)
-           when 'verified' then format('call encrypt.cutover(%s);', m.migration_id)
-           when 'cut_over' then format('call encrypt.finalize_migration(%s);', m.migration_id)
-       end as next_step
+       case when m.ended_at is null then encrypt._next_step(m.migration_id, m.phase collate "default") end as next_step
 from encrypt.migrations m
 left join lateral (
     select p.* from encrypt.job_progress p

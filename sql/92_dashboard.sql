@@ -45,7 +45,7 @@ $$
 declare
     job encrypt.job_progress;
     phases constant text[] := '{dual_writing,backfilling,backfilled,verified,cut_over}';
-    migration jsonb;
+    migration encrypt.migration_progress;
     passed integer;
     part numeric;
     drawn boolean := false;
@@ -74,21 +74,17 @@ begin
             return next '  ' || encrypt._shortened(regexp_replace(job.last_error, '[[:cntrl:]]', ' ', 'g'), 110);
         end if;
     end loop;
-    -- A view of another part of the extension: read by its columns' names.
-    if to_regclass('encrypt.migration_progress') is not null then
-        for migration in execute 'select to_jsonb(m) from encrypt.migration_progress m order by m.migration_id' loop
-            passed := array_position(phases, migration ->> 'phase') - 1;
-            continue when passed is null;
-            drawn := true;
-            return next format('migration %s  %s  %s', rpad(migration ->> 'migration_id', 4), migration ->> 'phase',
-                encrypt._shortened(regexp_replace(migration ->> 'table_name', '[[:cntrl:]]', '?', 'g'), 60));
-            -- One part per phase; a job that runs fills its part.
-            part := case when migration ->> 'job_state' in ('running', 'paused')
-                        then coalesce((migration ->> 'percent')::numeric, 0) else 0 end;
-            return next format('  %s  next: %s',
-                encrypt._bar((100 * passed + part) / (cardinality(phases) - 1), 40), migration ->> 'next_step');
-        end loop;
-    end if;
+    for migration in select * from encrypt.migration_progress m order by m.migration_id loop
+        passed := array_position(phases, migration.phase) - 1;
+        continue when passed is null;
+        drawn := true;
+        return next format('migration %s  %s  %s', rpad(migration.migration_id::text, 4), migration.phase,
+            encrypt._shortened(regexp_replace(migration.table_name, '[[:cntrl:]]', '?', 'g'), 60));
+        -- One part per phase; a job that runs fills its part.
+        part := case when migration.job_state in ('running', 'paused') then coalesce(migration.percent, 0) else 0 end;
+        return next format('  %s  next: %s',
+            encrypt._bar((100 * passed + part) / (cardinality(phases) - 1), 40), migration.next_step);
+    end loop;
     if not drawn then
         return next 'no jobs and no migrations in the last hour';
     end if;

@@ -152,6 +152,7 @@ call encrypt.cutover(:m);
 call encrypt.rollback_migration(:m);
 call encrypt.finalize_migration(:m);
 select encrypt.pause_migration(:m);
+select encrypt._await_job(:m, 1);
 select * from encrypt.leftover_plaintext('users');
 reset role;
 begin;
