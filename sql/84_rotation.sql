@@ -355,12 +355,10 @@ $$
 declare
     this encrypt.jobs;
     moved bigint;
-    has_waited boolean;
     found_some boolean;
 begin
     select * into this from encrypt.jobs j where j.job_id = job;
     select coalesce(sum(c.counts[1]), 0) into moved from encrypt.job_chunks c where c.job_id = job;
-    has_waited := cardinality(this.awaits) > 0;
     delete from encrypt.job_tasks t where t.job_id = job;
     -- First the transactions, then the look: what they wrote is found by it.
     if not encrypt._is_settled(job) then
@@ -381,8 +379,8 @@ begin
         return true;
     end if;
     -- Once is chance: a row that an application's update moved. In the eleventh round it is something that
-    -- undoes ours, such as a trigger that is always enabled. A round that only waited says nothing.
-    if moved = 0 and this.round > 10 and has_waited is not true then
+    -- undoes ours, such as a trigger that is always enabled. Waiting above is no round: see _finish_round.
+    if moved = 0 and this.round > 10 then
         perform encrypt._fail_job(job, format(
             case this.kind
                 when 'reencrypt' then 'values of key "%s" stay under earlier versions although they were re-encrypted'
