@@ -268,7 +268,8 @@ begin
             'Equality with an encrypted column reads and decrypts every row: search in the table below it, by the tokens.',
             'Update and delete decrypt the row, so they take the decrypt privilege; two that meet in one row end with a '
             'serialization failure (40001) instead of waiting.',
-            'Who inserts with row-level security must be allowed to see the row.'], E'\n'),
+            'Who inserts with row-level security must be allowed to see the row.',
+            'What a session with session_replication_role = replica writes to it is lost: PostgreSQL fires no trigger for it.'], E'\n'),
             hint = 'Give the option {"expose": "type"}, which has none of these limits.';
     end if;
 end

@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::migrate::{sync, writes};
+use crate::pg::error_names::keeping_names;
 use crate::pg::trigger::Trigger;
 use crate::sql_function;
 use pgrx::pg_sys::Datum;
@@ -25,7 +26,8 @@ sql_function! {
 sql_function! {
     /// Instead of INSERT, UPDATE and DELETE of a row of a view.
     fn write_encrypted_row(call) {
-        let row = writes::write(&Trigger::of(call).ok_or(Error::NotATrigger)?)?;
+        let trigger = Trigger::of(call).ok_or(Error::NotATrigger)?;
+        let row = keeping_names(|| writes::write(&trigger))?;
         // A trigger returns no row with a pointer that is null.
         Ok(Some(row.unwrap_or(Datum::from(0usize))))
     }

@@ -10,6 +10,7 @@
 //! | [`identity`] | running statements as somebody else |
 //! | [`inval`] | when did something that we cached change? when did a transaction end? |
 //! | [`errcode`] | of which class is an SQLSTATE? |
+//! | [`error_names`] | which table and constraint does an error name that passes through? |
 //! | [`index_statement`] | which columns does CREATE INDEX CONCURRENTLY index, and how? |
 //! | [`list`] | what is in a list of PostgreSQL's? |
 //! | [`literal`] | is the literal that is being read compared, or stored? |
@@ -53,6 +54,7 @@ pub mod compare;
 pub mod datum;
 pub mod encoding;
 pub mod errcode;
+pub mod error_names;
 mod executor;
 pub mod identity;
 pub mod index_statement;

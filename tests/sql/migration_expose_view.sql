@@ -234,6 +234,34 @@ call encrypt.finalize_migration(:m);
 update mev.parted set secret = 'final' where id = 10 returning *;
 insert into mev.parted (region, id) values ('us', 11) returning *;
 select migration_status, count(*) from mev.parted_encrypted group by 1 order by 1;
+-- A violated constraint is named, as by the table: applications tell one from another by that.
+create function pg_temp.violation(statement text) returns text language plpgsql as $$
+declare
+    a text; b text; c text; d text; detail text;
+begin
+    execute statement;
+    return 'ok';
+exception when integrity_constraint_violation then
+    get stacked diagnostics a = schema_name, b = table_name, c = column_name, d = constraint_name, detail = pg_exception_detail;
+    return concat_ws(' | ', sqlstate, a, b, c, d, left(detail, 11));
+end $$;
+select pg_temp.violation($$insert into mev.parted (region, id) values ('us', 11)$$);
+select pg_temp.violation($$update mev.parted set id = null where id = 11$$);
+alter table mev.parted_encrypted add constraint few check (n < 100);
+alter table mev.parted_us add constraint known foreign key (n) references mev.team not valid;
+select pg_temp.violation($$update mev.parted set n = 100 where id = 11$$);
+-- One that was caught on the way is not named in the next.
+create function mev.meddle() returns trigger language plpgsql as $$
+begin
+    begin
+        insert into mev.team values (1), (1);
+    exception when unique_violation then null;
+    end;
+    return new;
+end $$;
+create trigger meddle before update on mev.parted_encrypted for each row execute function mev.meddle();
+select pg_temp.violation($$update mev.parted set n = 99 where id = 11$$);
+select pg_temp.violation($$update mev.parted set n = 1 where id = 11$$);
 select place from encrypt.leftover_plaintext('mev.parted') where place ~ 'parted';
 -- A view that is no migration's.
 create view mev.other as select 1 as id;
