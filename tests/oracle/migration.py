@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from random import Random
 
@@ -15,6 +16,7 @@ import catalog
 import sabotage
 from application import Application
 from dba import Dba, Stuck
+from functions import FunctionCaller
 from journal import Journal
 from session import connect, ensure_role, quoted, rows
 from shapes import OWNER, SCHEMA, WRITER, Shape, random_shape
@@ -41,12 +43,13 @@ class Migration:
         self._broken = broken
         self.shape = random_shape(self._random, with_modifiers=True, rows=self._random.choice((50, 600, 3000)))
         if broken is not None:
-            self.shape = sabotage.shape(self._random)
+            self.shape = sabotage.shape(self._random, broken)
         self._writers = Writers(WRITERS, lambda writers, n: TableWriter(
-            writers, f"{seed}/writer {n}", journal, victims, self.shape, as_replica=n == WRITERS - 1 and not self.shape.refers))
+            writers, f"{seed}/writer {n}", journal, victims, self.shape, as_replica=n == WRITERS - 1 and self.shape.permits_replicas))
         # One crash in some steps: recovery takes its time.
         self._dba = Dba(self._random, journal, victims, self._writers.pids, kills=self._random.random() < 0.5)
         self._chance = 0.0 if broken is not None else 0.5
+        self._batch_rows = broken.batch_rows if broken is not None else None
         self._number = 0
         self._checks = 0
 
@@ -112,9 +115,8 @@ class Migration:
     def _start(self) -> None:
         columns = "{" + ",".join('"' + c.name.replace('"', '\\"') + '"' for c in self.shape.migrated) + "}"
         search = "{" + ",".join('"' + c.name.replace('"', '\\"') + '"' for c in self.shape.migrated if c.searchable) + "}"
-        # Values of integers are few; that a token shows which are equal is accepted here.
         statement = (f"select encrypt.start_migration({quoted(self.shape.table)}, {quoted(columns)}, 'default',"
-                     f" {quoted(search)}, '{{\"accept_leakage\": true}}')")
+                     f" {quoted(search)}, {quoted(json.dumps(self.shape.options))})")
         self._dba.step("start", statement, lambda: self._running() is not None, self._chance)
         self._number = int(self._running())  # type: ignore[arg-type]
         self._journal.count("migrations started")
@@ -123,7 +125,7 @@ class Migration:
         time.sleep(self._random.random() * 0.3)
 
     def _backfill(self) -> None:
-        if self._random.random() < 0.5:
+        if self._random.random() < 0.5 and self._batch_rows is None:
             self._dba.step("backfill", f"call encrypt.backfill({self._number})", lambda: self._reached("backfilled"), self._chance)
         else:
             self._in_background("backfill", "start_backfill", "backfilled")
@@ -142,8 +144,26 @@ class Migration:
     def _cut_over(self) -> None:
         with connect() as connection:
             connection.execute("select encrypt.grant_key('default', %s::regrole, 'encrypt', 'decrypt', 'search')", [WRITER])
+        self.shape.is_view = self.shape.expose == "view"
+        if self.shape.expose == "columns":
+            # The application changes with the table: from here on there is one that calls the functions.
+            self._writers.pause()
         self._dba.step("cutover", f"call encrypt.cutover({self._number})", lambda: self._reached("cut_over"), self._chance)
-        self._journal.count("cutovers")
+        self._journal.count(f"cutovers to {self.shape.expose}")
+        if self.shape.expose == "columns":
+            with connect() as connection:
+                written = FunctionCaller(connection, self.shape, self._random).write(40)
+            self._journal.count("statements that call functions", written)
+        if self._broken is None and self._random.random() < 0.5:
+            self._verify_once_more()
+
+    def _verify_once_more(self) -> None:
+        """While writes flow back, which must not look like differences."""
+        before = self._verification()
+        self._dba.step("verify after cutover", f"call encrypt.verify({self._number})", lambda: self._verification() != before, 0)
+        passed = self._dba.ask("select verification ->> 'passed', last_error from encrypt.migrations where migration_id = %s",
+                               (self._number,))
+        self._journal.check("verification after cutover", [] if passed[0][0] == "true" else [str(passed), self.shape.describe()])
 
     def _roll_back(self, before: catalog.Snapshot) -> bool:
         def gone() -> bool:
@@ -151,6 +171,9 @@ class Migration:
 
         was = self._phase()
         self._dba.step("rollback", f"call encrypt.rollback_migration({self._number})", gone, self._chance)
+        self.shape.is_view = False
+        if was == "cut_over" and self.shape.expose == "columns":
+            self._writers.go_on()
         self._journal.count(f"rollbacks after {was}")
         equal = self._is_equal(f"rollback after {was}")
         return self._journal.check(f"catalog after rollback from {was}", catalog.changes(before, self._snapshot())) and equal
@@ -163,10 +186,12 @@ class Migration:
         self._journal.count("migrations finalized")
         self._writers.pause()
         equal = self._is_equal("finalize")
-        with connect() as connection:
-            self._journal.check("searches after finalize", search_problems(connection, self.shape))
-        migrated = {column.name for column in self.shape.migrated}
-        self._journal.check("catalog after finalize", catalog.changes_of_encryption(before, self._snapshot(), migrated))
+        if self.shape.expose == "type":
+            with connect() as connection:
+                self._journal.check("searches after finalize", search_problems(connection, self.shape))
+            if not self.shape.has_metadata:
+                migrated = {column.name for column in self.shape.migrated}
+                self._journal.check("catalog after finalize", catalog.changes_of_encryption(before, self._snapshot(), migrated))
         self._writers.go_on()
         return equal
 
@@ -186,7 +211,7 @@ class Migration:
                                   (kind, str(self._number)))
             return int(found[0][0]) if found else None
 
-        options = f'{{"batch_rows": {self._random.choice((20, 200, 5000))}}}'
+        options = json.dumps({"batch_rows": self._batch_rows or self._random.choice((20, 200, 5000))})
         self._dba.step(kind, f"select encrypt.{function}({self._number}, '{options}')",
                        lambda: job() is not None or self._reached(phase), self._chance)
         for attempt in range(300):

@@ -23,6 +23,11 @@ class Sabotage:
     """After which phase; none: once, at the beginning."""
     turn: str = "backfilled"
     """Phase up to which it goes before it is rolled back and begins again."""
+    expose: str = "type"
+    kinds: tuple[str, ...] | None = None
+    """Kinds of statements, where others would give away something else that is broken with it."""
+    batch_rows: int | None = None
+    """Rows of a batch of the backfill, where it is about rows that move from block to block between batches."""
 
 
 def _returning(function: str, arguments: str, result: str, body: str) -> str:
@@ -62,9 +67,13 @@ def _rewritten(function: str, old: str, new: str) -> str:
         end $sabotage$"""
 
 
-# Breaks nothing: more can happen between a batch's snapshot and its commit.
-SLOW_BATCHES = _rewritten("encrypt._backfill_statement(integer, regclass, regclass, boolean)", "from only %s t where t.ctid",
-                          "from only %s t cross join (select pg_catalog.pg_sleep(0.7)) as slow where t.ctid")
+def _slow_batches(seconds: float) -> str:
+    """Breaks nothing: more can happen between a batch's snapshot and its commit, and from batch to batch."""
+    return _rewritten("encrypt._backfill_statement(integer, regclass, regclass, boolean)", "from only %s t where t.ctid",
+                      f"from only %s t cross join (select pg_catalog.pg_sleep({seconds})) as slow where t.ctid")
+
+
+SLOW_BATCHES = _slow_batches(0.7)
 
 CONTROLS = {"slow-batches": Sabotage("migration", SLOW_BATCHES)}
 """Nothing is broken: the oracle must find nothing."""
@@ -93,6 +102,22 @@ GUARDS = {
     # Writes after the cutover that the way back would lose.
     "no-reverse": Sabotage("migration", "update encrypt.sync_statements set statements = '{}', direct = '{}', bulk = '{}' where event = 'update'",
                            "cut_over", "cut_over"),
+    # Rows that an update did not change and moved behind the end of what is copied. By statements of one row, as others bring
+    # what is missing; and by none that delete, since the triggers know by the same sign that deleted keys are to be recorded.
+    "no-copying": Sabotage("migration", _slow_batches(0.02) + ";" + _dual_write(
+        "s.event = 'delete' and s.level = 'row'", "s.direct := s.direct[:1];"), kinds=("touch",), batch_rows=40),
+    # Rows that are not copied yet when they are changed one by one.
+    "no-replacing": Sabotage("migration", _slow_batches(0.02) + ";" + _dual_write("s.level = 'row'", "s.replacing := '{}';"),
+                             kinds=("update", "touch"), batch_rows=40),
+    # Tokens beside values.
+    "no-tokens": Sabotage("migration", _rewritten("encrypt._sync_value(boolean, text, encrypt._sync_column)",
+                                                  "WHEN (c).is_index THEN", "WHEN (c).is_index THEN 'null::bytea' WHEN false THEN"),
+                          turn="verified", expose="columns"),
+    # Two writers that meet in one row of a view.
+    "no-row-version": Sabotage("migration", _rewritten("encrypt._write_statements(regclass, name, text)",
+                                                       "where %s and %s returning %s', row_is, unchanged, shown)",
+                                                       "where %s returning %s', row_is, shown)"),
+                               turn="cut_over", expose="view", kinds=("update",)),
     # Transactions that still use the version that was replaced.
     "no-settling": Sabotage("rotation", _returning("encrypt._is_settled", "job integer", "boolean", "select true")),
     # Values that moved while they were looked for.
@@ -106,7 +131,8 @@ def break_guard(sabotage: Sabotage | None, connection: psycopg.Connection, phase
         connection.execute(sabotage.statement)
 
 
-def shape(random: Random) -> Shape:
+def shape(random: Random, broken: Sabotage) -> Shape:
     """A table whose batches take long enough for a race."""
-    columns = (Column("email", "text", True, False, True), Column("ssn", "text", True, False, True))
-    return Shape("users", (KEYS[0],), columns, None, random.choice((3000, 5000)))
+    columns = (Column("email", "text", True, broken.expose == "columns", True), Column("ssn", "text", True, False, True))
+    return Shape("users", (KEYS[0],), columns, None, 600 if broken.batch_rows else random.choice((3000, 5000)),
+                 is_wide=broken.batch_rows is not None, expose=broken.expose, kinds=broken.kinds)

@@ -103,6 +103,14 @@ class Shape:
     extra: list[str] = field(default_factory=list)
     has_children: bool = False
     has_trigger: bool = False
+    is_wide: bool = False
+    """Whether two rows fill a page, so that a new version of a row lies on another."""
+    expose: str = "type"
+    has_metadata: bool = False
+    is_view: bool = False
+    """Whether a view is in the table's place, or is about to be, or was until a moment ago."""
+    kinds: tuple[str, ...] | None = None
+    """The kinds of statements that are run; none given: all."""
 
     @property
     def table(self) -> str:
@@ -113,9 +121,14 @@ class Shape:
         return [column for column in self.columns if column.migrated]
 
     @property
-    def refers(self) -> bool:
-        """Whether there are foreign keys, which a replica does not look at."""
-        return self.has_children or any(column.is_reference for column in self.columns)
+    def options(self) -> dict:
+        """Of the migration. Values of integers are few; that a token shows which are equal is accepted here."""
+        return {"accept_leakage": True, "expose": self.expose, "metadata": self.has_metadata}
+
+    @property
+    def permits_replicas(self) -> bool:
+        """A replica looks at no foreign keys, and fires no triggers of views (docs/migration.md)."""
+        return not (self.has_children or any(column.is_reference for column in self.columns) or self.expose == "view")
 
     @property
     def key_list(self) -> str:
@@ -151,7 +164,8 @@ class Shape:
     def describe(self) -> str:
         keys = ", ".join(f"{key.name} {key.type} {key.definition}".strip() for key in self.keys)
         columns = ", ".join(f"{c.name} {c.type}{'*' if c.migrated else ''}{'?' if c.searchable else ''}" for c in self.columns)
-        also = [name for name, is_so in (("children", self.has_children), ("trigger", self.has_trigger)) if is_so]
+        also = [name for name, is_so in (("children", self.has_children), ("trigger", self.has_trigger), ("wide", self.is_wide),
+                                         ("metadata", self.has_metadata), (f"expose {self.expose}", self.expose != "type")) if is_so]
         also += [f"{c.name} {'refers to parents' if c.is_reference else 'is unique'}" for c in self.columns if c.is_bound]
         return f"{self.table} ({keys}; {columns}) {self.partition or ''} {self.rows} rows {', '.join(also)}".rstrip()
 
@@ -173,6 +187,7 @@ class Shape:
         statements += self.partitions()
         statements += [
             f"alter table {self.table} drop column gone_first, drop column gone",
+            *self.filler(),
             f"create index on {self.table} (n)",
             *(f"create index on {self.table} ({column.quoted})" for column in self.columns if column.indexed),
             f"alter table {self.table} owner to {OWNER}",
@@ -192,6 +207,13 @@ class Shape:
                                f"create index on {TWIN} ({column.quoted})", f"create index on {self.table} ({column.quoted})"]
         return statements + self.children() + self.triggers()
 
+    def filler(self) -> list[str]:
+        """A column that no statement mentions and the twin has not."""
+        if not self.is_wide:
+            return []
+        return [f"alter table {self.table} add filler text not null default repeat('x', 3000)",
+                f"alter table {self.table} alter filler set storage plain"]
+
     def children(self) -> list[str]:
         if not self.has_children:
             return []
@@ -206,14 +228,19 @@ class Shape:
         ]
 
     def triggers(self) -> list[str]:
-        """One of the application that changes the row, in a column that is migrated and in one that isn't. Twice is as once."""
+        """One of the application that changes the row, in a column that is migrated and in one that isn't. Twice is as once.
+
+        Columns that are exposed otherwise have other names after the cutover, when the trigger goes on.
+        """
         if not self.has_trigger:
             return []
-        text = next(column.quoted for column in self.columns if column.migrated and column.type == "text")
+        changes = "new.n := new.n % 997;"
+        if self.expose == "type":
+            text = next(column.quoted for column in self.columns if column.migrated and column.type == "text")
+            changes += f" new.{text} := replace(new.{text}::text, 'user', 'User');"
         function = f"{SCHEMA}.change_row"
         return [
-            f"create function {function}() returns trigger language plpgsql as $$ begin"
-            f" new.n := new.n % 997; new.{text} := replace(new.{text}::text, 'user', 'User'); return new; end $$",
+            f"create function {function}() returns trigger language plpgsql as $$ begin {changes} return new; end $$",
             *(f"create trigger {name} before insert or update on {table} for each row execute function {function}()"
               for name, table in (("change_row", self.table), ("change_row", TWIN))),
         ]
@@ -249,7 +276,9 @@ COLUMN_NAMES = ("email", "ssn", "Note", "full name", "amount", "select", 'a"b')
 
 
 def random_shape(random: Random, with_modifiers: bool, rows: int) -> Shape:
-    keys: tuple[Key, ...] = (random.choice(KEYS),)
+    expose = random.choice(("type", "type", "type", "columns", "view"))
+    # A view takes no OVERRIDING SYSTEM VALUE.
+    keys: tuple[Key, ...] = (random.choice([key for key in KEYS if expose != "view" or "always" not in key.definition]),)
     if random.random() < 0.3:
         keys = (Key("tenant", random.choice(("integer", "bigint")), "{n}"), *keys)
     partition = random.choice(("hash", "range", None, None, None))
@@ -267,6 +296,9 @@ def random_shape(random: Random, with_modifiers: bool, rows: int) -> Shape:
         searchable = number in migrated and of_type in ("text", "varchar(60)", "bigint", "uuid") and random.random() < 0.5
         nullable = random.random() < 0.7
         default = "'new'" if of_type in ("text", "varchar(60)") and random.random() < 0.4 else None
+        if searchable and expose == "columns":
+            # Value and token could not have it apart.
+            default = None
         indexed = searchable and random.random() < 0.7
         columns.append(Column(name, of_type, number in migrated, searchable, nullable, default, indexed))
     # A unique constraint of a partitioned table has to have the partition key.
@@ -275,5 +307,7 @@ def random_shape(random: Random, with_modifiers: bool, rows: int) -> Shape:
         columns.append(Column("slot", "bigint", encrypted, encrypted, unique_among=50 * rows))
     if random.random() < 0.4:
         columns.append(Column("parent", "integer", is_reference=True))
-    return Shape(random.choice(NAMES), keys, tuple(columns), partition, rows,
-                 has_children=random.random() < 0.4, has_trigger=random.random() < 0.4)
+    is_wide = random.random() < 0.25
+    return Shape(random.choice(NAMES), keys, tuple(columns), partition, min(rows, 600) if is_wide else rows, is_wide=is_wide,
+                 has_children=random.random() < 0.4, has_trigger=random.random() < 0.4,
+                 expose=expose, has_metadata=random.random() < 0.3)
