@@ -277,7 +277,6 @@ pub enum Error {
     LocationNeedsSuperuser,
     DataDirectoryUnknown,
 
-    // The machine
     // Jobs
     NoSuchJob {
         job_id: i32,
@@ -293,7 +292,6 @@ pub enum Error {
     JobPaused {
         job_id: i32,
     },
-    ShadowCollision,
     NeedsOwnTransactions,
     NoWorkerSlot {
         started: i32,
@@ -303,14 +301,13 @@ pub enum Error {
         workers: i32,
     },
 
-    Random(RandomError),
-    OutOfSecretMemory,
-    NotInstalled,
+    // Migrations
     NotATrigger,
     NotMigrating {
         relation: u32,
     },
     NullKey,
+    ShadowCollision,
     /// A value for a generated column of a view.
     NotDefault {
         view: String,
@@ -323,6 +320,11 @@ pub enum Error {
     NoRowOfView {
         view: String,
     },
+
+    // The machine
+    Random(RandomError),
+    OutOfSecretMemory,
+    NotInstalled,
     Statement(plan::Refused),
     Spi(SpiError),
 }

@@ -85,6 +85,8 @@ class Migration:
         self._start()
         steps = {"dual_writing": self._watch, "backfilled": self._backfill, "verified": self._verify, "cut_over": self._cut_over}
         for phase, step in steps.items():
+            if self._broken is None and self._random.random() < 0.25:
+                self._rotate()
             step()
             sabotage.break_guard(self._broken, self._dba.connection(), phase)
             if self._broken is not None:
@@ -186,6 +188,7 @@ class Migration:
         self._journal.count("migrations finalized")
         self._writers.pause()
         equal = self._is_equal("finalize")
+        self._end_rotation()
         if self.shape.expose == "type":
             with connect() as connection:
                 self._journal.check("searches after finalize", search_problems(connection, self.shape))
@@ -201,7 +204,43 @@ class Migration:
             connection.execute("set client_min_messages = error; set session_replication_role = replica")
             connection.execute(f"drop schema {SCHEMA} cascade")
             connection.execute("set session_replication_role = origin")
+            connection.execute("select encrypt.cancel_job(job_id) from encrypt.jobs where kind = 'reencrypt' and ended_at is null")
             connection.execute("select encrypt.revoke_key('default', %s::regrole, 'encrypt', 'decrypt', 'search')", [WRITER])
+
+    # ---- a rotation meanwhile ------------------------------------------------------------------------------
+
+    def _rotate(self) -> None:
+        """The key gets a new version, and whatever is encrypted is moved to it while the migration goes on."""
+        try:
+            with connect() as connection:
+                if self._rotation() is None:
+                    connection.execute("select encrypt.rotate_key('default')")
+                    connection.execute("select encrypt.start_reencryption('default', '{\"batch_rows\": 100}')")
+                    self._journal.count("rotations")
+                connection.execute("select encrypt.start_workers(%s, 1)", [self._rotation()])
+        except psycopg.Error as error:
+            self._journal.note(f"rotate: {error.sqlstate} {error}")
+
+    def _rotation(self) -> int | None:
+        found = self._dba.ask("select job_id from encrypt.jobs where kind = 'reencrypt' and ended_at is null")
+        return int(found[0][0]) if found else None
+
+    def _end_rotation(self) -> None:
+        """Nothing is left under earlier versions. While nobody writes."""
+        for _ in range(300):
+            job = self._rotation()
+            if job is None:
+                break
+            with connect() as connection:
+                connection.execute("select encrypt.start_workers(%s, 1)", [job])
+            time.sleep(0.1)
+        problems = [f"job {job} {state}: {why}" for job, state, why in self._dba.ask(
+            "select job_id, state, last_error from encrypt.jobs where kind = 'reencrypt' and state = 'failed'")]
+        if self._journal.counts["rotations"]:
+            problems += [str(use) for use in self._dba.ask(
+                'select version, relation, "column", "values" from encrypt.key_usage(\'default\')'
+                " where purpose = 'column' and state = 'rotating' and \"values\" > 0")]
+            self._journal.check("all values are under the active version", problems)
 
     # ---- jobs ----------------------------------------------------------------------------------------------
 

@@ -220,7 +220,8 @@ class Rotation:
             self._dba.step("rotation", f"select encrypt.rotate_key('{key}')", lambda: True, 0)
             commit = threading.Timer(1.0 + self._random.random(), self._commit, [late])
             commit.start()
-            self._work("reencrypt", "start_reencryption", key)
+            # A rotation at the very end of the job would be the next one's work.
+            self._work("reencrypt", "start_reencryption", key, is_last=True)
             commit.join()
         self._journal.check(f"all values of {key} are under the active version", self._old_values([key]))
 
@@ -245,7 +246,7 @@ class Rotation:
     def _reindex(self, key: str) -> None:
         self._work("reindex", "start_reindexing", "rotation one")
 
-    def _work(self, kind: str, function: str, key: str, chance: float = 0.5) -> None:
+    def _work(self, kind: str, function: str, key: str, chance: float = 0.5, is_last: bool = False) -> None:
         """Starts a job, or goes on with the one that there is, and lets it end."""
         options = f'{{"batch_rows": {self._random.choice((10, 50, 5000))}}}'
         self._dba.step(kind, f"select encrypt.{function}('{key}', '{options}')", lambda: self._job(kind, key) is not None, 0)
@@ -269,7 +270,7 @@ class Rotation:
                     self._dba.ask("select encrypt.pause_job(%s)", (job,))
                     time.sleep(self._random.random() * 0.2)
                     self._dba.ask("select encrypt.resume_job(%s)", (job,))
-                if self._random.random() < chance * 0.1:
+                if self._random.random() < chance * 0.1 and not is_last:
                     # The ground moves under the job.
                     self._rotate(key)
             except psycopg.Error as error:
