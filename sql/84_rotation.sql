@@ -371,6 +371,10 @@ begin
             when 'reencrypt' then encrypt._add_reencryption_tasks(job, this.subject, look_first => true)
             else encrypt._add_reindexing_tasks(job, this.subject, look_first => true) end;
     exception when object_not_in_prerequisite_state then
+        -- The condition is a whole class to PL/pgSQL, with the locks that were not to be had.
+        if sqlstate <> '55000' then
+            raise;
+        end if;
         -- The reason is ours, and names a table only.
         perform encrypt._fail_job(job, sqlerrm);
         return false;
