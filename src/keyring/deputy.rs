@@ -16,7 +16,6 @@ use pgrx::pg_sys::Oid;
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-#[derive(Clone, PartialEq, Eq)]
 struct Appointment {
     key_name: Vec<u8>,
     role: Oid,
@@ -54,16 +53,17 @@ pub struct Deputy(());
 impl Deputy {
     /// Appoints `role` to use the key named `key_name`.
     pub fn appoint(key_name: &[u8], role: Oid, scope: Scope) -> Self {
-        let appointment = Appointment {
-            key_name: key_name.to_vec(),
-            role,
-            scope,
-        };
         APPOINTMENTS.with_borrow_mut(|appointments| {
             let known = &mut appointments.known;
-            let number = known.iter().position(|other| *other == appointment);
-            let number = number.unwrap_or_else(|| {
-                known.push(appointment);
+            let is_it = |other: &Appointment| {
+                (other.role, other.scope) == (role, scope) && other.key_name == key_name
+            };
+            let number = known.iter().position(is_it).unwrap_or_else(|| {
+                known.push(Appointment {
+                    key_name: key_name.to_vec(),
+                    role,
+                    scope,
+                });
                 known.len() - 1
             });
             appointments.alive.push(number);

@@ -2,17 +2,10 @@
 //! they do is the one thing these functions trust.
 
 use super::call::{MAX_VARLENA, TooLarge};
+use super::raw;
 use pgrx::datum::{FromDatum, Interval};
 use pgrx::pg_sys::{self, Datum};
 use std::ffi::CStr;
-
-mod raw {
-    use pgrx::pg_sys::Size;
-    unsafe extern "C-unwind" {
-        // Declared again without pgrx's error guard: as `allocate` calls it, it can't raise. Runs once per value.
-        pub fn palloc_extended(size: Size, flags: core::ffi::c_int) -> *mut core::ffi::c_void;
-    }
-}
 
 /// Memory in the current memory context, for no more than [`MAX_VARLENA`] bytes.
 #[inline]

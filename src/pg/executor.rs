@@ -2,13 +2,14 @@
 //! transaction, or the subtransaction that it was opened in, does.
 
 use super::plan::Parameter;
+use super::raw;
 use super::row_writer::Written;
 use pgrx::pg_sys::{self, Oid};
 
 /// Takes the lock that writers take.
-const WRITING: pg_sys::LOCKMODE = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
+pub(super) const WRITING: pg_sys::LOCKMODE = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
 /// Locks stay until the transaction ends.
-const KEEP_LOCK: pg_sys::LOCKMODE = pg_sys::NoLock as pg_sys::LOCKMODE;
+pub(super) const KEEP_LOCK: pg_sys::LOCKMODE = pg_sys::NoLock as pg_sys::LOCKMODE;
 
 /// A table to write to.
 pub(super) struct OpenTable(pub pg_sys::Relation);
@@ -22,9 +23,9 @@ pub(super) struct Slot(pub *mut pg_sys::TupleTableSlot);
 /// The newest state of the database, whatever the transaction's isolation: see `Connection::execute`.
 pub(super) struct Newest(pub pg_sys::Snapshot);
 
-/// What checks rows of one table and enters them into its indexes.
+/// Enters rows of one table into its indexes. Making one takes about as long as all that a new version of a row needs that is
+/// reached through the entries of the old one.
 pub(super) struct Entering {
-    relation: pg_sys::Relation,
     estate: *mut pg_sys::EState,
     table: *mut pg_sys::ResultRelInfo,
 }
@@ -36,8 +37,6 @@ pub(super) enum Entries {
     OfNewRow,
     /// A new version of a row.
     OfVersion { only_summarizing: bool },
-    /// A new version that is reached through the entries of the old one.
-    None,
 }
 
 /// What an update says of indexes.
@@ -85,21 +84,24 @@ impl Slot {
     /// For a row that is made of single values.
     pub fn for_values(table: &OpenTable) -> Self {
         // SAFETY: the table is open longer than the slot is used.
-        unsafe { Self::of(table.0, &raw const pg_sys::TTSOpsVirtual) }
+        unsafe { Self::of(table.0, |_| &raw const pg_sys::TTSOpsVirtual) }
     }
 
     /// For a row as the table stores it.
     pub fn for_stored(table: &OpenTable) -> Self {
         // SAFETY: as above.
-        unsafe { Self::of(table.0, pg_sys::table_slot_callbacks(table.0)) }
+        unsafe { Self::of(table.0, |table| raw::table_slot_callbacks(table)) }
     }
 
     /// # Safety
     /// An open table.
-    unsafe fn of(relation: pg_sys::Relation, kind: *const pg_sys::TupleTableSlotOps) -> Self {
+    unsafe fn of(
+        relation: pg_sys::Relation,
+        kind: impl FnOnce(pg_sys::Relation) -> *const pg_sys::TupleTableSlotOps,
+    ) -> Self {
         // SAFETY: per contract.
         unsafe {
-            let slot = pg_sys::MakeSingleTupleTableSlot((*relation).rd_att, kind);
+            let slot = raw::guarded(|| raw::MakeSingleTupleTableSlot((*relation).rd_att, kind(relation)));
             (*slot).tts_tableOid = (*relation).rd_id;
             Self(slot)
         }
@@ -116,17 +118,32 @@ impl Slot {
 
     /// Says that all columns are set.
     pub fn filled(&self) {
-        // SAFETY: a slot that was empty.
-        unsafe { pg_sys::ExecStoreVirtualTuple(self.0) };
+        // SAFETY: a slot that was empty; sets a field.
+        unsafe { raw::ExecStoreVirtualTuple(self.0) };
+    }
+
+    /// Whether a column that needs a value has none.
+    fn lacks_values(&self) -> bool {
+        // SAFETY: the slot holds a row that was made; constraints are null or a structure.
+        unsafe {
+            let descriptor = (*self.0).tts_tupleDescriptor;
+            let constraints = (*descriptor).constr;
+            !constraints.is_null()
+                && (*constraints).has_not_null
+                && (0..(*descriptor).natts as usize).any(|n| {
+                    *(*self.0).tts_isnull.add(n) && (*super::tuple_attribute(descriptor, n)).attnotnull
+                })
+        }
     }
 
     /// Hands over all columns (from 0) of a stored row. They are valid as long as the slot.
     pub fn each(&self, mut column: impl FnMut(usize, Parameter)) {
-        // SAFETY: the slot holds a row; the arrays have an entry per column once it is taken apart.
+        // SAFETY: the slot holds a row; the arrays have an entry per column once it is taken apart, which raises nothing: there
+        // are as many.
         unsafe {
             let count = (*(*self.0).tts_tupleDescriptor).natts;
             if i32::from((*self.0).tts_nvalid) < count {
-                pg_sys::slot_getsomeattrs_int(self.0, count);
+                raw::slot_getsomeattrs_int(self.0, count);
             }
             for n in 0..count as usize {
                 column(
@@ -156,10 +173,13 @@ impl Drop for Slot {
 impl Newest {
     pub fn taken() -> Self {
         // SAFETY: the snapshot is copied; the copy lives until it is popped.
-        unsafe {
-            pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot());
-            Self(pg_sys::GetActiveSnapshot())
-        }
+        let copy = unsafe {
+            raw::guarded(|| {
+                raw::PushActiveSnapshot(raw::GetLatestSnapshot());
+                raw::GetActiveSnapshot()
+            })
+        };
+        Self(copy)
     }
 }
 
@@ -181,21 +201,17 @@ impl Entering {
             let info =
                 pg_sys::MemoryContextAllocZero((*estate).es_query_cxt, size).cast::<pg_sys::ResultRelInfo>();
             pg_sys::InitResultRelInfo(info, table.0, 0, std::ptr::null_mut(), 0);
-            Self {
-                relation: table.0,
-                estate,
-                table: info,
-            }
+            Self { estate, table: info }
         }
     }
 
-    /// Raises if a column has no value and needs one.
-    pub fn check(&self, row: &Slot) {
-        // SAFETY: the slot holds a row of the table; constraints are null or a structure.
-        unsafe {
-            if !(*(*self.relation).rd_att).constr.is_null() {
-                pg_sys::ExecConstraints(self.table, row.0, self.estate);
-            }
+    /// Raises if a column of a row that was made has no value and needs one. There are no other checks, or it would not be written
+    /// this way.
+    pub fn check(table: &OpenTable, row: &Slot) {
+        if row.lacks_values() {
+            let entering = Self::into(table);
+            // SAFETY: the slot holds a row of the table, which has constraints.
+            unsafe { pg_sys::ExecConstraints(entering.table, row.0, entering.estate) };
         }
     }
 
@@ -205,7 +221,6 @@ impl Entering {
     /// index that they did not. It is a hint: a page that is full is searched for versions that nobody sees before it is split.
     pub fn enter(&self, row: &Slot, entries: Entries) -> Written {
         let (is_update, _only_summarizing) = match entries {
-            Entries::None => return Written::Done,
             Entries::OfNewRow => (false, false),
             Entries::OfVersion { only_summarizing } => (true, only_summarizing),
         };
@@ -246,23 +261,18 @@ impl Drop for Entering {
 }
 
 impl Entries {
+    /// None for a new version that is reached through the entries of the old one.
     #[cfg(feature = "pg15")]
-    pub fn after_update(all: UpdateIndexes) -> Self {
-        match all {
-            true => Self::OfVersion {
-                only_summarizing: false,
-            },
-            false => Self::None,
-        }
+    pub fn after_update(all: UpdateIndexes) -> Option<Self> {
+        all.then_some(Self::OfVersion {
+            only_summarizing: false,
+        })
     }
 
     #[cfg(not(feature = "pg15"))]
-    pub fn after_update(which: UpdateIndexes) -> Self {
-        match which {
-            pg_sys::TU_UpdateIndexes::TU_None => Self::None,
-            which => Self::OfVersion {
-                only_summarizing: which == pg_sys::TU_UpdateIndexes::TU_Summarizing,
-            },
-        }
+    pub fn after_update(which: UpdateIndexes) -> Option<Self> {
+        (which != pg_sys::TU_UpdateIndexes::TU_None).then_some(Self::OfVersion {
+            only_summarizing: which == pg_sys::TU_UpdateIndexes::TU_Summarizing,
+        })
     }
 }

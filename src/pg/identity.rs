@@ -1,6 +1,6 @@
 //! Running statements as somebody else.
 
-use super::settings;
+use super::{raw, settings};
 use pgrx::pg_sys::{self, Oid};
 use std::ffi::CStr;
 
@@ -46,13 +46,13 @@ pub fn as_role<T>(role: Oid, body: impl FnOnce() -> T) -> T {
 
 fn switched<T>(role: Oid, flags: u32, body: impl FnOnce() -> T) -> T {
     let (mut user, mut context) = (pg_sys::InvalidOid, 0);
-    // SAFETY: read and set variables of the backend.
+    // SAFETY: read and set variables of the backend, and no more.
     unsafe {
-        pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
-        pg_sys::SetUserIdAndSecContext(role, context | flags as i32);
+        raw::GetUserIdAndSecContext(&mut user, &mut context);
+        raw::SetUserIdAndSecContext(role, context | flags as i32);
     }
     let result = body();
     // SAFETY: as it was.
-    unsafe { pg_sys::SetUserIdAndSecContext(user, context) };
+    unsafe { raw::SetUserIdAndSecContext(user, context) };
     result
 }

@@ -20,6 +20,7 @@
 //! | [`transition`] | which rows did a statement change? |
 //! | [`planner`] | in which order does a statement bring equal values together? |
 //! | [`proc`] | what does the catalog say about a function? |
+//! | [`raw`] | which functions are called without a guard of their own? |
 //! | [`relation`] | how large a table is, and which file it is in |
 //! | [`row_values`] | which row does a planned INSERT make of its parameters? |
 //! | [`row_writer`] | how is one row written without the executor? |
@@ -66,6 +67,7 @@ pub mod modifier;
 pub mod plan;
 pub mod planner;
 pub mod proc;
+mod raw;
 pub mod relation;
 pub mod row_values;
 pub mod row_writer;

@@ -11,6 +11,7 @@
 
 use super::list;
 use super::plan::{Connection, Parameter, Plan};
+use super::raw;
 use pgrx::pg_sys::{self, NodeTag, Oid};
 use std::rc::Rc;
 
@@ -170,7 +171,7 @@ impl RowValues {
         // SAFETY: the list has as many parameters as the statement, and they are set from as many values at most. No code that
         // is called comes back here, by `of`. After an error the rest of what was made is freed the next time.
         unsafe {
-            pg_sys::MemoryContextReset((*self.context).ecxt_per_tuple_memory);
+            self.forget();
             for n in 0..(*self.parameters).numParams as usize {
                 let parameter = (*self.parameters).params.as_mut_ptr().add(n);
                 let value = values.get(n).copied().flatten();
@@ -193,8 +194,8 @@ impl RowValues {
 
     /// Frees what was made: it may be plaintext. After an error the next [`Self::make`] does.
     pub(super) fn forget(&self) {
-        // SAFETY: our own context, to whose memory nobody points any more.
-        unsafe { pg_sys::MemoryContextReset((*self.context).ecxt_per_tuple_memory) };
+        // SAFETY: our own context, to whose memory nobody points any more. Freeing raises nothing.
+        unsafe { raw::MemoryContextReset((*self.context).ecxt_per_tuple_memory) };
     }
 }
 

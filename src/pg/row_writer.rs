@@ -15,9 +15,12 @@
 //! **Nothing is waited out.** A row that another transaction is changing is waited for, as everywhere, but what to do when it did
 //! change is for the executor: [`Written::Contended`].
 
-use super::executor::{Entering, Entries, Newest, OpenIndex, OpenTable, Slot, UpdateIndexes};
+use super::executor::{
+    Entering, Entries, KEEP_LOCK, Newest, OpenIndex, OpenTable, Slot, UpdateIndexes, WRITING,
+};
 use super::list;
 use super::plan::Parameter;
+use super::raw;
 use super::row_values::RowValues;
 use pgrx::pg_sys::{self, Datum, Oid};
 use std::ffi::CStr;
@@ -116,19 +119,18 @@ impl OpenWriter<'_> {
         let values = &self.writer.values;
         values.make(parameters, |_| true, |column, value| row.set(column, value));
         row.filled();
-        let entering = Entering::into(&self.table);
-        entering.check(&row);
+        Entering::check(&self.table, &row);
         // SAFETY: the slot holds a row of the table.
         unsafe {
             let relation = self.table.0;
             if let Some(insert) = (*(*relation).rd_tableam).tuple_insert {
-                let command = pg_sys::GetCurrentCommandId(true);
-                pg_sys::ffi::pg_guard_ffi_boundary(|| {
-                    insert(relation, row.0, command, 0, std::ptr::null_mut())
+                raw::guarded(|| {
+                    let command = raw::GetCurrentCommandId(true);
+                    insert(relation, row.0, command, 0, std::ptr::null_mut());
                 });
             }
         }
-        let written = entering.enter(&row, Entries::OfNewRow);
+        let written = Entering::into(&self.table).enter(&row, Entries::OfNewRow);
         values.forget();
         written
     }
@@ -153,8 +155,7 @@ impl OpenWriter<'_> {
         old.each(|column, value| row.set(column, value));
         values.make(parameters, is_wanted, |column, value| row.set(column, value));
         row.filled();
-        let entering = Entering::into(&self.table);
-        entering.check(&row);
+        Entering::check(&self.table, &row);
         let mut indexes = UpdateIndexes::default();
         let result = self.write(pg_sys::CmdType::CMD_UPDATE, |relation, command, failure| {
             let mut lock = 0;
@@ -176,9 +177,9 @@ impl OpenWriter<'_> {
                 })
             }
         });
-        let written = match result {
-            Written::Done => entering.enter(&row, Entries::after_update(indexes)),
-            other => other,
+        let written = match (result, Entries::after_update(indexes)) {
+            (Written::Done, Some(entries)) => Entering::into(&self.table).enter(&row, entries),
+            (result, _) => result,
         };
         values.forget();
         written
@@ -222,12 +223,13 @@ impl OpenWriter<'_> {
         let relation = self.table.0;
         // What exactly came between is for the executor, which looks again.
         let mut failure = pg_sys::TM_FailureData::default();
-        // SAFETY: the table is open. The function raises its errors in C.
+        // SAFETY: the table is open. What was captured has nothing to drop.
         let result = unsafe {
-            // A publication may want rows to be identifiable, and refuses.
-            pg_sys::CheckCmdReplicaIdentity(relation, kind);
-            let command = pg_sys::GetCurrentCommandId(true);
-            pg_sys::ffi::pg_guard_ffi_boundary(|| change(relation, command, &mut failure))
+            raw::guarded(|| {
+                // A publication may want rows to be identifiable, and refuses.
+                raw::CheckCmdReplicaIdentity(relation, kind);
+                change(relation, raw::GetCurrentCommandId(true), &mut failure)
+            })
         };
         match result {
             Some(pg_sys::TM_Result::TM_Ok) => Written::Done,
@@ -250,24 +252,28 @@ impl OpenWriter<'_> {
                 ..*condition
             });
         }
-        let index = OpenIndex::of(self.writer.key.index);
         let row = Slot::for_stored(&self.table);
-        let count = conditions.len() as i32;
+        let (table, slot, snapshot) = (self.table.0, row.0, snapshot.0);
+        let (keys, count) = (conditions.as_mut_ptr(), conditions.len() as i32);
         // SAFETY: the index is the table's, and the conditions are on its columns; the slot keeps its row's page after the scan.
         let found = unsafe {
-            let scan = pg_sys::index_beginscan(
-                self.table.0,
-                index.0,
-                snapshot.0,
-                #[cfg(feature = "pg18")]
-                std::ptr::null_mut(),
-                count,
-                0,
-            );
-            pg_sys::index_rescan(scan, conditions.as_mut_ptr(), count, std::ptr::null_mut(), 0);
-            let found = pg_sys::index_getnext_slot(scan, pg_sys::ScanDirection::ForwardScanDirection, row.0);
-            pg_sys::index_endscan(scan);
-            found
+            raw::guarded(|| {
+                let index = raw::index_open(self.writer.key.index, WRITING);
+                let scan = raw::index_beginscan(
+                    table,
+                    index,
+                    snapshot,
+                    #[cfg(feature = "pg18")]
+                    std::ptr::null_mut(),
+                    count,
+                    0,
+                );
+                raw::index_rescan(scan, keys, count, std::ptr::null_mut(), 0);
+                let found = raw::index_getnext_slot(scan, pg_sys::ScanDirection::ForwardScanDirection, slot);
+                raw::index_endscan(scan);
+                raw::index_close(index, KEEP_LOCK);
+                found
+            })
         };
         found.then_some(row)
     }

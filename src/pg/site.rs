@@ -1,5 +1,6 @@
 //! Memory that belongs to one call site: one function in one plan (`FmgrInfo.fn_extra`).
 
+use super::raw;
 use pgrx::pg_sys;
 
 /// Something a call site may remember. It is freed with the plan without running `Drop`, hence no drop glue:
@@ -17,12 +18,28 @@ pub(super) unsafe fn of<'a, T: Site>(flinfo: *mut pg_sys::FmgrInfo) -> &'a mut T
     // SAFETY: fn_extra is ours alone; fn_mcxt lives as long as flinfo.
     unsafe {
         if (*flinfo).fn_extra.is_null() {
-            let size = std::mem::size_of::<T>();
-            let place = pg_sys::MemoryContextAlloc((*flinfo).fn_mcxt, size.max(1)).cast::<T>();
+            let place = new::<T>((*flinfo).fn_mcxt);
             place.write(T::default());
             (*flinfo).fn_extra = place.cast();
         }
         &mut *(*flinfo).fn_extra.cast::<T>()
+    }
+}
+
+/// Statements of one row have a call site for one value: without the guard, unless memory is short.
+///
+/// # Safety
+/// A memory context.
+#[inline]
+unsafe fn new<T>(memory: pg_sys::MemoryContext) -> *mut T {
+    let size = std::mem::size_of::<T>().max(1);
+    // SAFETY: with NO_OOM it returns null for want of memory, and raises for larger sizes only. The other then says so.
+    unsafe {
+        let place = raw::MemoryContextAllocExtended(memory, size, pg_sys::MCXT_ALLOC_NO_OOM as i32);
+        match place.is_null() {
+            false => place.cast(),
+            true => pg_sys::MemoryContextAlloc(memory, size).cast(),
+        }
     }
 }
 

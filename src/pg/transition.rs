@@ -1,5 +1,6 @@
 //! The rows that a statement changed, as a trigger with transition tables gets them.
 
+use super::raw;
 use super::trigger::same_datum;
 use pgrx::pg_sys::{self, Datum};
 
@@ -29,21 +30,25 @@ impl TransitionTable {
     }
 
     pub fn count(self) -> u64 {
-        // SAFETY: valid, by `of`.
-        unsafe { pg_sys::tuplestore_tuple_count(self.store) as u64 }
+        // SAFETY: valid, by `of`; reads a field.
+        unsafe { raw::tuplestore_tuple_count(self.store) as u64 }
     }
 
     pub fn rows(self) -> TransitionRows {
         // SAFETY: valid, by `of`; the slot is of the kind that a tuplestore fills.
-        unsafe {
-            let pointer = pg_sys::tuplestore_alloc_read_pointer(self.store, pg_sys::EXEC_FLAG_REWIND as i32);
-            pg_sys::tuplestore_select_read_pointer(self.store, pointer);
-            pg_sys::tuplestore_rescan(self.store);
-            TransitionRows {
-                table: self,
-                pointer,
-                slot: pg_sys::MakeSingleTupleTableSlot(self.descriptor, &pg_sys::TTSOpsMinimalTuple),
-            }
+        let (pointer, slot) = unsafe {
+            raw::guarded(|| {
+                let pointer = raw::tuplestore_alloc_read_pointer(self.store, pg_sys::EXEC_FLAG_REWIND as i32);
+                raw::tuplestore_select_read_pointer(self.store, pointer);
+                raw::tuplestore_rescan(self.store);
+                let slot = raw::MakeSingleTupleTableSlot(self.descriptor, &pg_sys::TTSOpsMinimalTuple);
+                (pointer, slot)
+            })
+        };
+        TransitionRows {
+            table: self,
+            pointer,
+            slot,
         }
     }
 
@@ -76,8 +81,11 @@ impl TransitionRows {
     pub fn next(&mut self) -> bool {
         // SAFETY: our own slot and place; the row stays in the slot until the next one is fetched.
         unsafe {
-            pg_sys::tuplestore_select_read_pointer(self.table.store, self.pointer);
-            pg_sys::tuplestore_gettupleslot(self.table.store, true, false, self.slot)
+            let (store, slot) = (self.table.store, self.slot);
+            raw::guarded(|| {
+                raw::tuplestore_select_read_pointer(store, self.pointer);
+                raw::tuplestore_gettupleslot(store, true, false, slot)
+            })
         }
     }
 
@@ -97,10 +105,11 @@ impl TransitionRows {
 
     /// A column of the row, counted from 1; `None` for NULL.
     pub fn datum(&self, column: usize) -> Option<Datum> {
-        // SAFETY: the slot holds a row after `next` was true; the arrays have an entry per column that was taken apart.
+        // SAFETY: the slot holds a row after `next` was true; the arrays have an entry per column that was taken apart, which
+        // raises for columns only that there are not.
         unsafe {
             if ((*self.slot).tts_nvalid as usize) < column {
-                pg_sys::slot_getsomeattrs_int(self.slot, column as i32);
+                raw::slot_getsomeattrs_int(self.slot, column as i32);
             }
             (!*(*self.slot).tts_isnull.add(column - 1)).then(|| *(*self.slot).tts_values.add(column - 1))
         }
@@ -112,8 +121,11 @@ impl Drop for TransitionRows {
         if !std::thread::panicking() {
             // SAFETY: our own slot; the places of other readers are where they left them.
             unsafe {
-                pg_sys::tuplestore_select_read_pointer(self.table.store, 0);
-                pg_sys::ExecDropSingleTupleTableSlot(self.slot);
+                let (store, slot) = (self.table.store, self.slot);
+                raw::guarded(|| {
+                    raw::tuplestore_select_read_pointer(store, 0);
+                    raw::ExecDropSingleTupleTableSlot(slot);
+                });
             }
         }
     }

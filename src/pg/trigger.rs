@@ -90,6 +90,10 @@ impl Trigger {
             if (*(*relation).rd_rel).relkind.cast_unsigned() != pg_sys::RELKIND_RELATION {
                 return false;
             }
+            // Asked for each statement, and known since the first one that needed it.
+            if (*relation).rd_fkeyvalid && (*relation).rd_fkeylist.is_null() {
+                return true;
+            }
             list::nodes::<pg_sys::ForeignKeyCacheInfo>(pg_sys::RelationGetFKeyList(relation))
                 .map(|key| (*key).conoid)
                 .collect()

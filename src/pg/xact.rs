@@ -1,5 +1,6 @@
 //! Transactions, and where in its own a session is.
 
+use super::raw;
 use pgrx::pg_sys;
 
 /// Waits until every transaction that runs in this database at the moment of the call has ended.
@@ -39,8 +40,8 @@ pub fn has_one_snapshot() -> bool {
 /// The number of the command that is running: every statement that writes, and every one that it runs in turn, takes a
 /// higher one than all before it in the transaction.
 pub fn command() -> u32 {
-    // SAFETY: reads a variable of the backend.
-    unsafe { pg_sys::GetCurrentCommandId(false) }
+    // SAFETY: reads a variable of the backend; asked to use the number it might refuse.
+    unsafe { raw::GetCurrentCommandId(false) }
 }
 
 /// Ends a command: what it wrote is seen from now on.
@@ -52,5 +53,6 @@ pub fn next_command() {
 /// The number that the statement which a trigger fires for began with, or a lower one. `None` without a statement.
 pub fn command_of_statement() -> Option<u32> {
     // SAFETY: a statement's triggers fire under its own snapshot, which is valid until it ends.
-    unsafe { pg_sys::ActiveSnapshotSet().then(|| (*pg_sys::GetActiveSnapshot()).curcid) }
+    // Both read variables of the backend.
+    unsafe { raw::ActiveSnapshotSet().then(|| (*raw::GetActiveSnapshot()).curcid) }
 }
