@@ -77,23 +77,40 @@ return format(case when encrypt._has_key_id_index(relation, "column") then 'encr
                    else 'encrypt._key_id_of(%I)' end, "column");
 comment on function encrypt._key_id_expression(regclass, name) is 'SQL for the key id of a column''s value';
 
--- row_security = off: a policy that hides rows is an error, not a smaller count.
+create function encrypt._count_as(role regrole, statement text, key_ids integer[]) returns bigint[]
+    language c stable parallel unsafe as 'MODULE_PATHNAME', 'count_as';
+comment on function encrypt._count_as(regrole, text, integer[]) is
+    'runs a statement that counts, of key ids in $1, with the rights of a role, security-restricted';
+
+-- Any role can make a table that has values, and these functions read them all: never with the rights of the extension's
+-- owner, as planning evaluates what a table's owner wrote (index predicates, expressions of statistics). No policy hides rows.
+create function encrypt._count_as_owner(relation regclass, statement text, key_ids integer[] default null) returns bigint[]
+    language sql stable parallel unsafe set search_path = pg_catalog, pg_temp
+as $$
+    select encrypt._count_as(c.relowner::regrole, statement, key_ids) from pg_class c where c.oid = relation
+$$;
+comment on function encrypt._count_as_owner(regclass, text, integer[]) is
+    'runs a statement that counts in a table, with the rights of its owner';
+
 create function encrypt._count_by_key(relation regclass, "column" name, out key_id integer, out "values" bigint)
     returns setof record
-    language plpgsql stable security definer set search_path = pg_catalog, pg_temp set row_security = off as
+    language plpgsql stable security definer set search_path = pg_catalog, pg_temp as
 $$
 declare
     expression text := encrypt._key_id_expression(relation, "column");
+    counts bigint[];
 begin
     if encrypt._has_key_id_index(relation, "column") then
         -- Through the index, one version after the other.
-        return query execute format(
-            'select k.key_id, (select count(*) from only %s where %s = k.key_id)
-             from encrypt.keys k where k.purpose = ''column''', relation, expression);
+        counts := encrypt._count_as_owner(relation, format(
+            'select array_agg(array[k, (select count(*) from only %s where %s = k)]) from unnest($1) as k',
+            relation, expression), array(select k.key_id from encrypt.keys k where k.purpose = 'column'));
     else
-        return query execute format('select %2$s, count(*) from only %1$s where %3$I is not null group by 1',
-                                    relation, expression, "column");
+        counts := encrypt._count_as_owner(relation, format(
+            'select array_agg(array[k, n]) from (select %2$s, count(*) from only %1$s where %3$I is not null group by 1) as c (k, n)',
+            relation, expression, "column"));
     end if;
+    return query select counts[n][1]::integer, counts[n][2] from generate_subscripts(counts, 1) as n;
 end
 $$;
 comment on function encrypt._count_by_key(regclass, name) is 'how many values of a column are under which key';
@@ -101,11 +118,15 @@ comment on function encrypt._count_by_key(regclass, name) is 'how many values of
 create function encrypt._count_by_index_version(
     relation regclass, "column" name, out version_byte integer, out "values" bigint
 ) returns setof record
-    language plpgsql stable security definer set search_path = pg_catalog, pg_temp set row_security = off as
+    language plpgsql stable security definer set search_path = pg_catalog, pg_temp as
 $$
+declare
+    counts bigint[] := encrypt._count_as_owner(relation, format(
+        'select array_agg(array[b, n])
+         from (select get_byte(%2$I, 0), count(*) from only %1$s where octet_length(%2$I) > 0 group by 1) as c (b, n)',
+        relation, "column"));
 begin
-    return query execute format(
-        'select get_byte(%2$I, 0), count(*) from only %1$s where octet_length(%2$I) > 0 group by 1', relation, "column");
+    return query select counts[n][1]::integer, counts[n][2] from generate_subscripts(counts, 1) as n;
 end
 $$;
 comment on function encrypt._count_by_index_version(regclass, name) is
@@ -114,7 +135,7 @@ comment on function encrypt._count_by_index_version(regclass, name) is
 create function encrypt._uses_of_key(
     key_id integer, out place text, out "values" bigint, out is_moved_by_job boolean
 ) returns setof record
-    language plpgsql stable security definer set search_path = pg_catalog, pg_temp set row_security = off as
+    language plpgsql stable security definer set search_path = pg_catalog, pg_temp as
 $$
 declare
     wanted encrypt.keys;
@@ -123,9 +144,9 @@ begin
     select * into wanted from encrypt.keys k where k.key_id = _uses_of_key.key_id;
     if wanted.purpose = 'column' then
         for found in select * from encrypt._value_columns() loop
-            execute format('select count(*) from only %s where %s = $1',
-                           found.relation, encrypt._key_id_expression(found.relation, found."column"))
-                into "values" using key_id;
+            "values" := (encrypt._count_as_owner(found.relation,
+                format('select array[count(*)] from only %s where %s = $1[1]',
+                       found.relation, encrypt._key_id_expression(found.relation, found."column")), array[key_id]))[1];
             if "values" > 0 then
                 place := found.place;
                 is_moved_by_job := found.key_name = wanted.name and found.relkind = 'r' and not found.generated;
@@ -160,7 +181,7 @@ create function encrypt.key_usage(
     out "values" bigint,
     out taken_at timestamptz
 ) returns setof record
-    language plpgsql stable security definer set search_path = pg_catalog, pg_temp set row_security = off as
+    language plpgsql stable security definer set search_path = pg_catalog, pg_temp as
 $$
 begin
     if not exists (select from encrypt.keys k where k.name = key_usage.name) then
@@ -201,6 +222,8 @@ revoke all on function
     encrypt._value_columns(),
     encrypt._has_key_id_index(regclass, name),
     encrypt._key_id_expression(regclass, name),
+    encrypt._count_as(regrole, text, integer[]),
+    encrypt._count_as_owner(regclass, text, integer[]),
     encrypt._count_by_key(regclass, name),
     encrypt._count_by_index_version(regclass, name),
     encrypt._uses_of_key(integer),

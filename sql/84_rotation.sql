@@ -136,19 +136,18 @@ comment on function encrypt._reencryption_statement(regclass, text, integer[]) i
 -- update does not mention with it, so that batches, one after the other, can miss it for ever. Not by EXISTS: that would be
 -- planned for finding a row at once, and mostly there is none; counting is divided among parallel workers.
 create function encrypt._holds_values(relation regclass, key text, key_ids integer[]) returns boolean
-    language plpgsql stable security definer set search_path = pg_catalog, pg_temp set row_security = off as
+    language plpgsql stable security definer set search_path = pg_catalog, pg_temp as
 $$
 declare
     condition text;
-    found boolean;
 begin
     select string_agg(case when encrypt._has_key_id_index(v.relation, v."column")
                            then format('encrypt.key_id(%I) = any ($1)', v."column")
                            else format('encrypt._is_under(%I, $1)', v."column") end, ' or ') into condition
     from encrypt._value_columns() v
     where v.relation = _holds_values.relation and v.key_name = key and not v.generated;
-    execute format('select count(*) > 0 from only %s where %s', relation, condition) into found using key_ids;
-    return found;
+    return (encrypt._count_as_owner(
+        relation, format('select array[count(*)] from only %s where %s', relation, condition), key_ids))[1] > 0;
 end
 $$;
 comment on function encrypt._holds_values(regclass, text, integer[]) is
@@ -283,7 +282,7 @@ comment on function encrypt._require_free_tokens(regclass, name) is
     'refuses columns of tokens that a constraint compares with each other';
 
 create function encrypt._add_reindexing_tasks(job integer, key text, look_first boolean) returns boolean
-    language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set row_security = off as
+    language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
 $$
 declare
     target record;
@@ -302,7 +301,9 @@ begin
         perform encrypt._require_updatable(target.relation);
         perform encrypt._require_free_tokens(target.relation, i.name) from unnest(target.index_columns) as i (name);
         if look_first then
-            execute format('select exists (select from only %s as t where %s)', target.relation, target.condition) into holds;
+            holds := (encrypt._count_as_owner(target.relation, format(
+                'select array[count(*)] from (select from only %s as t where %s limit 1) as f',
+                target.relation, target.condition)))[1] > 0;
         end if;
         if holds then
             perform encrypt._add_task(job, target.relation, format(

@@ -162,7 +162,9 @@ begin
     end if;
     if next.shadow is not null then
         perform encrypt._limit_waits(deadline);
-        execute format('alter table %s validate constraint %I', next.relation, next.shadow_name);
+        -- As the owner: comparing two columns may call a cast function of anybody's.
+        perform encrypt._execute_as_owner(next.relation,
+            format('alter table %s validate constraint %I', next.relation, next.shadow_name));
         return true;
     end if;
 

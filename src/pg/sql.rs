@@ -2,7 +2,7 @@
 
 use foldhash::HashMap;
 use pgrx::datum::DatumWithOid;
-use pgrx::pg_sys;
+use pgrx::pg_sys::{self, Datum, Oid};
 use pgrx::spi::{OwnedPreparedStatement, Spi, SpiClient, SpiError, SpiHeapTupleData};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -30,6 +30,45 @@ pub fn execute_text(statement: &[u8]) -> Result<(), SpiError> {
     Spi::connect_mut(|_| {
         // SAFETY: SPI is connected, the text is terminated; not read-only, no limit of rows.
         Spi::check_status(unsafe { pg_sys::SPI_execute(text.as_ptr().cast(), false, 0) }).map(|_| ())
+    })
+}
+
+/// Runs one statement that only reads, whose text is in the database's encoding, with one parameter: the value in the one
+/// column of its first row, of a type that is passed by reference. It sees what the calling statement sees.
+pub fn query_text(
+    statement: &[u8],
+    parameter_type: Oid,
+    parameter: Option<Datum>,
+) -> Result<Option<Datum>, SpiError> {
+    let text: Vec<u8> = statement.iter().copied().chain([0]).collect();
+    let mut types = [parameter_type];
+    let mut values = [parameter.unwrap_or(Datum::from(0usize))];
+    let nulls = [if parameter.is_some() { b' ' } else { b'n' }];
+    Spi::connect(|_| {
+        // SAFETY: SPI is connected, the text is terminated, and there is one of everything; read-only, no limit of rows,
+        // which would forbid parallel workers.
+        Spi::check_status(unsafe {
+            pg_sys::SPI_execute_with_args(
+                text.as_ptr().cast(),
+                1,
+                types.as_mut_ptr(),
+                values.as_mut_ptr(),
+                nulls.as_ptr().cast(),
+                true,
+                0,
+            )
+        })?;
+        // SAFETY: the table of results is there, as the statement returned rows, and is that of the statement above. The
+        // value is copied into the memory of SPI's caller.
+        unsafe {
+            let table = pg_sys::SPI_tuptable;
+            if table.is_null() || (*table).numvals == 0 {
+                return Ok(None);
+            }
+            let mut is_null = false;
+            let value = pg_sys::SPI_getbinval(*(*table).vals, (*table).tupdesc, 1, &mut is_null);
+            Ok((!is_null).then(|| pg_sys::SPI_datumTransfer(value, false, -1)))
+        }
     })
 }
 

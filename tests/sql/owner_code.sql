@@ -1,0 +1,85 @@
+-- default settings only: what a migration evaluates does not depend on them
+-- Code that the owner of a table wrote (casts, checks, predicates of indexes, expressions of statistics, defaults) is
+-- evaluated wherever a statement on the table is planned or a constraint is validated. None of it may run with the rights of
+-- whoever migrates, counts, re-encrypts or retires: a role that made a table could wait for the administrator.
+set client_min_messages = error;
+\set SHOW_CONTEXT never
+select encrypt.create_key('owner_code') > 0 as made;
+create role regress_owner_code;
+create schema owner_code authorization regress_owner_code;
+create table owner_code_seen (what text, who name);
+grant all on owner_code_seen to public;
+
+set role regress_owner_code;
+create function owner_code.remember(what text) returns void language sql volatile as
+$$ insert into public.owner_code_seen values (what, current_user) $$;
+create function owner_code.note(value integer, what text) returns integer language plpgsql immutable as $$
+begin
+    perform owner_code.remember(what);
+    return value;
+end $$;
+create type owner_code.part as enum ('x', 'y');
+create function owner_code.number(owner_code.part) returns integer language sql immutable
+    return owner_code.note(case when $1::text = 'x'::text then 1 else 2 end, 'cast');
+create cast (owner_code.part as integer) with function owner_code.number(owner_code.part) as implicit;
+create table owner_code.parents (id integer primary key);
+insert into owner_code.parents values (1), (2);
+create table owner_code.t (
+    id integer primary key,
+    secret text not null,
+    n integer default owner_code.note(1, 'default') check (owner_code.note(n, 'check') > 0) check (owner_code.note(1, 'constant check') > 0),
+    generated integer generated always as (owner_code.note(id, 'generated')) stored,
+    part owner_code.part references owner_code.parents
+);
+create index on owner_code.t (owner_code.note(n, 'index'));
+create index on owner_code.t ((owner_code.note(1, 'constant of index') + n));
+create index on owner_code.t (n) where owner_code.note(1, 'predicate') > 0;
+create statistics owner_code.s on (owner_code.note(1, 'statistics') + n), id from owner_code.t;
+create table owner_code.children (id integer references owner_code.t check (owner_code.note(id, 'check of children') > 0));
+insert into owner_code.t (id, secret, part) select i, 's' || i, 'x' from generate_series(1, 20) as i;
+insert into owner_code.children select i from generate_series(1, 20) as i;
+reset role;
+
+create view owner_code_others as
+select distinct what, who = current_user as by_us from owner_code_seen where who <> 'regress_owner_code' order by 1, 2;
+-- PostgreSQL's planner evaluates it for whoever reads the table.
+truncate owner_code_seen;
+select count(*) from owner_code.t;
+select * from owner_code_others;
+
+truncate owner_code_seen;
+set pg_encrypt.reveal = on;
+call encrypt.migrate('owner_code.t', '{secret}', key => 'owner_code', search => '{secret}');
+select * from owner_code_others;
+select distinct what from owner_code_seen order by 1;
+select migration_id as migration from encrypt.migrations where table_schema = 'owner_code' and ended_at is null \gset
+call encrypt.rollback_migration(:migration);
+select * from owner_code_others;
+call encrypt.migrate('owner_code.t', '{secret}', key => 'owner_code', search => '{secret}', options => '{"expose": "columns"}');
+select migration_id as migration from encrypt.migrations where table_schema = 'owner_code' and ended_at is null \gset
+call encrypt.finalize_migration(:migration);
+select * from owner_code_others;
+
+-- Those that read every table with values, whoever made it. A policy that is forced on its owner hides nothing from them.
+alter table owner_code.t enable row level security;
+create policy few on owner_code.t using (id < 3);
+alter table owner_code.t force row level security;
+create index on owner_code.t (encrypt.key_id(secret_encrypted)) where owner_code.note(1, 'predicate') > 0;
+select purpose, version, relation, "column", "values" from encrypt.key_usage('owner_code') order by 1, 2;
+create index on owner_code.t (encrypt.key_id(secret_encrypted));
+select purpose, version, relation, "column", "values" from encrypt.key_usage('owner_code') order by 1, 2;
+alter table owner_code.t no force row level security;
+select encrypt.rotate_key('owner_code') > 0 as rotated, encrypt.rotate_key('owner_code', 'index') > 0 as rotated;
+select encrypt.start_reencryption('owner_code') as job \gset
+call encrypt.run_job(:job);
+select encrypt.start_reindexing('owner_code') as job \gset
+call encrypt.run_job(:job);
+select encrypt.retire_key(key_id) from encrypt.keys where name = 'owner_code' and state = 'rotating';
+select purpose, version, state, relation, "column", "values" from encrypt.key_usage('owner_code') order by 1, 2;
+select encrypt.leftover_plaintext('owner_code.t') is not null as told limit 1;
+select * from owner_code_others;
+
+drop table owner_code_seen cascade;
+drop schema owner_code cascade;
+drop owned by regress_owner_code;
+drop role regress_owner_code;
