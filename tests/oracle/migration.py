@@ -231,8 +231,7 @@ class Migration:
             job = self._rotation()
             if job is None:
                 break
-            with connect() as connection:
-                connection.execute("select encrypt.start_workers(%s, 1)", [job])
+            self._dba.ask("select encrypt.start_workers(%s, 1)", (job,))
             time.sleep(0.1)
         problems = [f"job {job} {state}: {why}" for job, state, why in self._dba.ask(
             "select job_id, state, last_error from encrypt.jobs where kind = 'reencrypt' and state = 'failed'")]

@@ -186,6 +186,7 @@ class Rotation:
                 raise
 
     def _rotate(self, key: str) -> None:
+        self._journal.note(f"rotation of {key}")
         self._try("rotation", "select encrypt.rotate_key(%s, %s)", (key, self._random.choice(("column", "column", "index"))))
 
     def _go_back(self, key: str) -> None:
