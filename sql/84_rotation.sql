@@ -356,10 +356,11 @@ $$
 declare
     this encrypt.jobs;
     moved bigint;
+    stopped_by text;
     found_some boolean;
 begin
     select * into this from encrypt.jobs j where j.job_id = job;
-    select coalesce(sum(c.counts[1]), 0) into moved from encrypt.job_chunks c where c.job_id = job;
+    select coalesce(sum(c.counts[1]), 0), max(c.last_error) into moved, stopped_by from encrypt.job_chunks c where c.job_id = job;
     delete from encrypt.job_tasks t where t.job_id = job;
     -- First the transactions, then the look: what they wrote is found by it.
     if not encrypt._is_settled(job) then
@@ -386,10 +387,10 @@ begin
     -- Once is chance: a row that an application's update moved. In the eleventh round it is something that
     -- undoes ours, such as a trigger that is always enabled. Waiting above is no round: see _finish_round.
     if moved = 0 and this.round > 10 then
-        perform encrypt._fail_job(job, format(
+        perform encrypt._fail_job(job, coalesce(stopped_by, format(
             case this.kind
                 when 'reencrypt' then 'values of key "%s" stay under earlier versions although they were re-encrypted'
-                else 'tokens of key "%s" stay those of earlier versions although they were made anew' end, this.subject));
+                else 'tokens of key "%s" stay those of earlier versions although they were made anew' end, this.subject)));
     end if;
     return false;
 end

@@ -23,6 +23,13 @@ pub struct Job {
     pub last_error: Option<String>,
 }
 
+impl Job {
+    /// Whether it moves values to another version of their key, and looks for what is left after every round.
+    pub fn is_rotation(&self) -> bool {
+        matches!(self.kind.as_str(), "reencrypt" | "reindex")
+    }
+}
+
 /// A range of blocks that this transaction has for itself.
 pub struct Chunk {
     pub task: i32,
@@ -174,6 +181,18 @@ pub fn record_failure(job_id: i32, chunk: &Chunk, why: &str, counts_as_attempt: 
         |row| row.get::<i32>(1),
     )?;
     Ok(attempts.flatten().unwrap_or(0))
+}
+
+/// Leaves a chunk to the next round.
+pub fn leave(job_id: i32, chunk: &Chunk, why: &str) -> Result<(), Error> {
+    sql::execute(
+        "update encrypt.job_chunks
+         set last_error = $4, retries = retries operator(pg_catalog.+) 1, finished_at = pg_catalog.clock_timestamp()
+         where job_id operator(pg_catalog.=) $1 and task operator(pg_catalog.=) $2
+             and chunk operator(pg_catalog.=) $3",
+        &[job_id.into(), chunk.task.into(), chunk.chunk.into(), why.into()],
+    )?;
+    Ok(())
 }
 
 /// Makes the chunks of a task anew, for a table that was rewritten.

@@ -117,6 +117,14 @@ impl Failure {
         self.code() == ERRCODE_UNIQUE_VIOLATION
     }
 
+    /// A table, column or schema is not there, or has another name by now.
+    pub fn is_of_lost_name(&self) -> bool {
+        matches!(
+            self.code(),
+            ERRCODE_UNDEFINED_TABLE | ERRCODE_UNDEFINED_COLUMN | ERRCODE_INVALID_SCHEMA_NAME
+        )
+    }
+
     /// Somebody else was in the way: it may go through the next time.
     pub fn is_contention(&self) -> bool {
         matches!(

@@ -64,6 +64,12 @@ pub fn work(job: &Job, mine: &mut Mine) -> Result<Outcome, Error> {
 }
 
 fn failed(job: &Job, chunk: &Chunk, failure: &Failure, why: String) -> Result<Outcome, Error> {
+    // A statement names table and columns as they were when the round began. What was renamed since, by a cutover for instance, the
+    // next round finds under the name that it has then.
+    if job.is_rotation() && failure.is_of_lost_name() {
+        jobs::leave(job.job_id, chunk, &why)?;
+        return Ok(Outcome::Done);
+    }
     let attempts = jobs::record_failure(job.job_id, chunk, &why, !failure.is_contention())?;
     Ok(Outcome::Failed {
         why,
@@ -147,9 +153,9 @@ impl Range {
     fn execute(&self, job: &Job, chunk: &Chunk, waits: &Waits, statement: &str) -> Result<Vec<i64>, Failure> {
         // Re-encryption changes no value that anybody could see, so the application's triggers have nothing to do with
         // it. Elsewhere they fire, whatever the session is set to.
-        let (role, scope) = match job.kind.as_str() {
-            "reencrypt" | "reindex" => (c"replica", Scope::Moving),
-            _ => (c"origin", Scope::Everything),
+        let (role, scope) = match job.is_rotation() {
+            true => (c"replica", Scope::Moving),
+            false => (c"origin", Scope::Everything),
         };
         let triggers = (c"session_replication_role", role);
         let [longest, deadlock] = waits.settings();

@@ -234,7 +234,8 @@ class Migration:
             self._dba.ask("select encrypt.start_workers(%s, 1)", (job,))
             time.sleep(0.1)
         problems = [f"job {job} {state}: {why}" for job, state, why in self._dba.ask(
-            "select job_id, state, last_error from encrypt.jobs where kind = 'reencrypt' and state = 'failed'")]
+            "select job_id, state, last_error from encrypt.job_progress"
+            " where kind = 'reencrypt' and state not in ('finished', 'cancelled')")]
         if self._journal.counts["rotations"]:
             problems += [str(use) for use in self._dba.ask(
                 'select version, relation, "column", "values" from encrypt.key_usage(\'default\')'
