@@ -372,14 +372,18 @@ begin
         found_some := case this.kind
             when 'reencrypt' then encrypt._add_reencryption_tasks(job, this.subject, look_first => true)
             else encrypt._add_reindexing_tasks(job, this.subject, look_first => true) end;
-    exception when object_not_in_prerequisite_state then
-        -- The condition is a whole class to PL/pgSQL, with the locks that were not to be had.
-        if sqlstate <> '55000' then
-            raise;
-        end if;
-        -- The reason is ours, and names a table only.
-        perform encrypt._fail_job(job, sqlerrm);
-        return false;
+    exception
+        when object_not_in_prerequisite_state then
+            -- The condition is a whole class to PL/pgSQL, with the locks that were not to be had.
+            if sqlstate <> '55000' then
+                raise;
+            end if;
+            -- The reason is ours, and names a table only.
+            perform encrypt._fail_job(job, sqlerrm);
+            return false;
+        when undefined_table or undefined_column or invalid_schema_name then
+            -- Renamed or dropped between the list of tables and the look at one. The next round is one more look.
+            found_some := true;
     end;
     if not found_some then
         return true;
