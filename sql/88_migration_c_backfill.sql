@@ -185,6 +185,34 @@ end
 $$;
 comment on function encrypt._job_of_migration(integer, text, jsonb) is 'job of a migration that is open, or a new one';
 
+create function encrypt._require_own_job(job integer) returns void
+    language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
+$$
+declare
+    migration integer;
+    job_state text;
+begin
+    select j.subject::integer, j.state into migration, job_state from encrypt.jobs j
+    where j.job_id = job and j.kind in ('backfill', 'verify');
+    if migration is null then
+        raise exception using errcode = 'insufficient_privilege', message = format('job %s is not of a migration', job);
+    end if;
+    perform encrypt._own_migration(migration);
+    -- Not run_job's own words: the owner need not be able to call resume_job.
+    if job_state = 'paused' then
+        raise exception using errcode = 'object_not_in_prerequisite_state',
+            message = format('migration %s is paused', migration),
+            hint = format('select encrypt.resume_migration(%s);', migration);
+    end if;
+end
+$$;
+comment on function encrypt._require_own_job(integer) is 'refuses all jobs but those of migrations of the caller''s tables';
+
+-- Who may start a migration works on its jobs, and on no others.
+create procedure encrypt._run_own_job(job integer)
+    language c as 'MODULE_PATHNAME', 'run_own_job';
+comment on procedure encrypt._run_own_job(integer) is 'run_job, for the job of a migration and the owner of its table';
+
 -- A procedure that commits can have no settings of its own.
 create procedure encrypt.backfill(migration integer, options jsonb default '{}')
     language plpgsql as
@@ -194,14 +222,14 @@ declare
 begin
     commit;
     if job is not null then
-        call encrypt.run_job(job);
+        call encrypt._run_own_job(job);
     end if;
 end
 $$;
 comment on procedure encrypt.backfill(integer, jsonb) is
     'copies the rows of a migrating table in this session; goes on with what was begun';
 
--- why: parts of functions that check their caller; _job_of_migration checks it itself, for the procedures
+-- why: parts of functions that check their caller; what the procedures call checks it itself and stays with PUBLIC
 revoke all on function
     encrypt._backfill_statement(integer, regclass, regclass, boolean),
     encrypt._finish_backfill(integer)

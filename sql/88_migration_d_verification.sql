@@ -155,7 +155,7 @@ declare
     job integer := encrypt._job_of_migration(migration, 'verify', options);
 begin
     commit;
-    call encrypt.run_job(job);
+    call encrypt._run_own_job(job);
 end
 $$;
 comment on procedure encrypt.verify(integer, jsonb) is

@@ -107,14 +107,14 @@ begin
             raise exception using errcode = 'object_not_in_prerequisite_state',
                 message = format('job %s is %s', job, p.state),
                 detail = p.last_error,
-                hint = format('select encrypt.resume_job(%s);', job);
+                hint = format('select encrypt.resume_migration(%s);', migration);
         end if;
         return false;
     end if;
     if running = 0 and encrypt.start_workers(job, workers) = 0 then
         raise exception using errcode = 'configuration_limit_exceeded',
             message = format('no background worker for job %s could be started', job),
-            hint = format('call encrypt.run_job(%s);', job);
+            hint = format('call encrypt.%s(%s);', p.kind, migration);
     end if;
     raise notice '% of % rows, % %%, % rows/s, until %', p.rows_done, p.rows_total, coalesce(p.percent, 0),
         p.rows_per_second, coalesce(to_char(p.estimated_end, 'HH24:MI:SS'), '?');
@@ -218,7 +218,7 @@ begin
 end
 $$;
 comment on function encrypt.resume_migration(integer, integer) is
-    'lets a paused job of a migration go on, with that many workers; returns the job, for run_job if there are none';
+    'lets a paused job of a migration go on, with that many workers; returns the job. Without workers, call migrate again';
 
 create view encrypt.migration_progress as
 select m.migration_id,

@@ -18,6 +18,19 @@ sql_function! {
 }
 
 sql_function! {
+    /// As `run_job`, for the job of a migration and the owner of its table, who need not be able to run others.
+    fn run_own_job(call) {
+        let job_id = call.required_int4(0, "job")?;
+        Transactions::of_procedure(call, |transactions| {
+            transactions.run(|| table::require_own(job_id))?;
+            jobs::run_in_foreground(transactions, job_id)
+        })
+        .ok_or(Error::NeedsOwnTransactions)??;
+        Ok(None)
+    }
+}
+
+sql_function! {
     fn start_workers(call) {
         let job_id = call.required_int4(0, "job")?;
         let workers = call.required_int4(1, "workers")?;

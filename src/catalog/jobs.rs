@@ -54,6 +54,12 @@ pub fn owner() -> Result<Oid, Error> {
         .ok_or(Error::NotInstalled)
 }
 
+/// Raises an error unless the job is of a migration, and the table that of the current user.
+pub fn require_own(job_id: i32) -> Result<(), Error> {
+    sql::execute("select encrypt._require_own_job($1)", &[job_id.into()])?;
+    Ok(())
+}
+
 pub fn find(job_id: i32) -> Result<Option<Job>, Error> {
     Ok(sql::query_first_often(
         "select kind, subject, state, workers, batch_rows::bigint, batch_bytes,
