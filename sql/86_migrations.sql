@@ -131,6 +131,8 @@ create table encrypt.sync_statements (
     direct           text[] not null,
     bulk             text[] not null,
     guarded          boolean not null,
+    shadow           regclass not null,
+    tombstones       regclass,
     constraint sync_statements_pkey primary key (relation, event, level)
 );
 comment on table encrypt.sync_statements is 'what the triggers of a migrating table run';
@@ -154,11 +156,28 @@ comment on column encrypt.sync_statements.bulk is
 comment on column encrypt.sync_statements.guarded is
     'whether the shadow may hold rows that are gone, which others can collide with: while rows are copied';
 
+comment on column encrypt.sync_statements.shadow is
+    'table that they write to; it is locked before they are believed, as they name it';
+comment on column encrypt.sync_statements.tombstones is 'table of deleted keys that they write to; null: none any more';
+
+-- Columns of the table itself and of its counterpart by their numbers, which stay when one is renamed: so the other can
+-- follow. Not dumped: that a migration has none tells that it was restored and that no step of it has run here since.
+create table encrypt.column_pairs (
+    migration_id integer not null,
+    plain        encrypt.regcolumn not null,
+    encrypted    encrypt.regcolumn not null,
+    constraint column_pairs_pkey primary key (migration_id, encrypted)
+);
+comment on table encrypt.column_pairs is 'columns of migrating tables with their counterparts';
+comment on column encrypt.column_pairs.migration_id is 'migration';
+comment on column encrypt.column_pairs.plain is 'column of the plaintext table';
+comment on column encrypt.column_pairs.encrypted is 'column of the encrypted table that is made of it';
+
 comment on sequence encrypt.migrations_migration_id_seq is 'numbers of migrations';
 
 -- Everyone may see which tables migrate and how far they are; only the functions below change it.
-grant select on encrypt.migrations, encrypt.migration_columns, encrypt.migration_relations, encrypt.migration_objects
-    to public;
+grant select on encrypt.migrations, encrypt.migration_columns, encrypt.migration_relations, encrypt.migration_objects,
+    encrypt.column_pairs to public;
 
 create trigger announce after insert or update or delete or truncate on encrypt.sync_statements
     for each statement execute function encrypt._announce_change();

@@ -23,6 +23,8 @@ begin
     if owner is not null and not pg_has_role(encrypt._outer_user(), owner, 'usage') then
         raise exception using errcode = 'insufficient_privilege', message = format('must be owner of table %s', owned);
     end if;
+    perform encrypt._take_over(migration);
+    select * into m from encrypt.migrations r where r.migration_id = migration;
     return m;
 end
 $$;
@@ -79,6 +81,20 @@ $$;
 comment on function encrypt._migration_pairs(integer) is
     'tables of a migration, each with its counterpart, the root of a partition tree first';
 
+-- Without partitions of which one was dropped.
+create function encrypt._present_pairs(migration integer, out live regclass, out shadow regclass, out root boolean)
+    returns setof record
+    language plpgsql stable security definer set search_path = pg_catalog, pg_temp as
+$$
+#variable_conflict use_column
+begin
+    return query
+    select p.live, p.shadow, p.root from encrypt._migration_pairs(migration) p
+    where exists (select from pg_class c where c.oid = p.live) and exists (select from pg_class c where c.oid = p.shadow);
+end
+$$;
+comment on function encrypt._present_pairs(integer) is 'tables of a migration that are there, each with its counterpart';
+
 -- Pairs of tables that hold rows. forward: the live one is the plaintext one.
 create function encrypt._leaf_pairs(migration integer)
     returns table (live regclass, shadow regclass, plain regclass, encrypted regclass, forward boolean)
@@ -97,5 +113,6 @@ revoke all on function
     encrypt._own_migration(integer),
     encrypt._migration_for(integer, text[]),
     encrypt._migration_pairs(integer),
+    encrypt._present_pairs(integer),
     encrypt._leaf_pairs(integer)
 from public;

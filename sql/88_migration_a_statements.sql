@@ -180,7 +180,8 @@ comment on function encrypt._token_comparison(text, text, regtype, regtype) is
 -- had before included, and `given` the rows as they are. What the cases have in common is looked up once: this runs while
 -- cutover holds its locks.
 create function encrypt._sync_texts(m encrypt.migrations, live regclass, shadow regclass, same_key text[])
-    returns table (event text, level text, statements text[], replacing text[], direct text[], bulk text[], guarded boolean)
+    returns table (event text, level text, statements text[], replacing text[], direct text[], bulk text[], guarded boolean,
+                   tombstones regclass)
     language plpgsql stable set search_path = pg_catalog, pg_temp as
 $$
 declare
@@ -196,7 +197,6 @@ declare
     "values" text;
     changes text;
     stale text[];
-    tombstones text;
     source text;
     distinct_source text;
     given text;
@@ -369,9 +369,9 @@ begin
                       encrypt._key_condition(m.live, m.key_columns, 's', 'n')];
     return query
     select p.live, t.event, t.level, migration, m.key_name, m.key_columns::text[], p.identity_columns, t.statements, t.replacing,
-           t.direct, t.bulk, t.guarded
+           t.direct, t.bulk, t.guarded, p.shadow, t.tombstones
     from (select x.live, x.shadow, encrypt._identity_columns(x.live, m.key_columns) as identity_columns
-          from encrypt._migration_pairs(migration) x offset 0) p
+          from encrypt._present_pairs(migration) x offset 0) p
     cross join lateral encrypt._sync_texts(m, p.live, p.shadow, same_key) t;
 end
 $$;

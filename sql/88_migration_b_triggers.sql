@@ -38,6 +38,40 @@ begin atomic
 end;
 comment on function encrypt._sync_triggers(regclass) is 'triggers that a live table has to have';
 
+create function encrypt._make_sync_triggers(relation regclass) returns void
+    language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
+$$
+declare
+    wanted record;
+begin
+    for wanted in select * from encrypt._sync_triggers(relation) loop
+        perform encrypt._execute_as_owner(relation, wanted.definition);
+        if wanted.enabled <> 'O' then
+            perform encrypt._execute_as_owner(relation, format('alter table only %s enable %s trigger %I', relation,
+                case wanted.enabled when 'A' then 'always' else 'replica' end, wanted.name));
+        end if;
+    end loop;
+end
+$$;
+comment on function encrypt._make_sync_triggers(regclass) is 'makes the triggers of dual write on one table';
+
+create function encrypt._drop_sync_triggers(relation regclass) returns void
+    language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
+$$
+declare
+    found record;
+begin
+    for found in
+        select t.tgname from pg_trigger t
+        where t.tgrelid = relation and not t.tgisinternal
+            and t.tgfoid in ('encrypt.encrypt_and_sync_row()'::regprocedure, 'encrypt.delete_encrypted_row()'::regprocedure)
+    loop
+        perform encrypt._execute_as_owner(relation, format('drop trigger %I on %s', found.tgname, relation));
+    end loop;
+end
+$$;
+comment on function encrypt._drop_sync_triggers(regclass) is 'drops the triggers of dual write from one table';
+
 -- On both sides, so that it serves cutover and rollback too. The caller holds a lock on the live table that no statement
 -- of dual write is under (SHARE ROW EXCLUSIVE): whoever still has older statements in mind runs them before or learns of
 -- the newer ones when it gets its own lock.
@@ -47,16 +81,16 @@ $$
 declare
     found record;
 begin
-    for found in
-        select t.tgname, t.tgrelid::regclass as relation
-        from encrypt.migration_relations r
-        join pg_trigger t on t.tgrelid in (r.plain, r.encrypted) and not t.tgisinternal
-        where r.migration_id = migration
-            and t.tgfoid in ('encrypt.encrypt_and_sync_row()'::regprocedure, 'encrypt.delete_encrypted_row()'::regprocedure)
-    loop
-        perform encrypt._execute_as_owner(found.relation, format('drop trigger %I on %s', found.tgname, found.relation));
-    end loop;
+    -- First: the event triggers take a migration that has statements for one whose triggers are there (89_migration_j_follow.sql).
     delete from encrypt.sync_statements s where s.migration_id = migration;
+    delete from encrypt.column_pairs p where p.migration_id = migration;
+    for found in
+        select x.relation
+        from encrypt.migration_relations r cross join lateral unnest(array[r.plain, r.encrypted]) as x (relation)
+        where r.migration_id = migration
+    loop
+        perform encrypt._drop_sync_triggers(found.relation);
+    end loop;
     -- Only now: older statements write to it.
     select m.tombstones as relation into found from encrypt.migrations m
     join pg_class c on c.oid = m.tombstones where m.migration_id = migration;
@@ -95,31 +129,61 @@ end
 $$;
 comment on function encrypt._make_tombstones(integer) is 'makes the table of deleted keys';
 
+-- Of the tables themselves: partitions count columns in their own way, and follow their parents.
+create function encrypt._column_pairs(migration integer) returns setof encrypt.column_pairs
+    language plpgsql stable set search_path = pg_catalog, pg_temp as
+$$
+begin
+    return query
+    select m.migration_id, encrypt._column(r.plain, p.number), encrypt._column(r.encrypted, e.number)
+    from encrypt.migrations m
+    join encrypt.migration_relations r on r.migration_id = m.migration_id and m.live in (r.plain, r.encrypted)
+    join encrypt._counterparts(migration) p on p.relation = r.plain
+    join encrypt._counterparts(migration) e on e.relation = r.encrypted and e.counterpart = p.counterpart
+    where m.migration_id = migration;
+end
+$$;
+comment on function encrypt._column_pairs(integer) is 'columns that the tables of a migration have in common, by name';
+
 -- Begins dual write from migrations.live to migrations.shadow, whichever of them is encrypted.
 create function encrypt._install_sync(migration integer) returns void
     language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
 $$
 declare
     relation regclass;
-    wanted record;
 begin
     perform encrypt._remove_sync(migration);
     if exists (select from encrypt.migrations m where m.migration_id = migration and m.phase = 'dual_writing') then
         perform encrypt._make_tombstones(migration);
     end if;
-    insert into encrypt.sync_statements select * from encrypt._sync_statements(migration);
     for relation in select p.live from encrypt._migration_pairs(migration) p loop
-        for wanted in select * from encrypt._sync_triggers(relation) loop
-            perform encrypt._execute_as_owner(relation, wanted.definition);
-            if wanted.enabled <> 'O' then
-                perform encrypt._execute_as_owner(relation, format('alter table only %s enable %s trigger %I', relation,
-                    case wanted.enabled when 'A' then 'always' else 'replica' end, wanted.name));
-            end if;
-        end loop;
+        perform encrypt._make_sync_triggers(relation);
     end loop;
+    insert into encrypt.column_pairs select * from encrypt._column_pairs(migration);
+    insert into encrypt.sync_statements select * from encrypt._sync_statements(migration);
 end
 $$;
 comment on function encrypt._install_sync(integer) is 'begins dual write in the direction that the migration has now';
+
+create function encrypt._lost_triggers(migration integer) returns table (relation regclass, name name)
+    language plpgsql stable security definer set search_path = pg_catalog, pg_temp as
+$$
+#variable_conflict use_column
+begin
+    return query
+    select r.relation, w.name
+    from (select p.live as relation from encrypt._migration_pairs(migration) p) r
+    join pg_class c on c.oid = r.relation
+    cross join lateral encrypt._sync_triggers(r.relation) w
+    where not exists (
+        select from pg_trigger t
+        where t.tgrelid = r.relation and t.tgfoid = w.function and t.tgtype = w.type and t.tgenabled = w.enabled
+            and t.tgqual is null and t.tgattr = ''::int2vector
+            and t.tgoldtable is not distinct from w.old_table and t.tgnewtable is not distinct from w.new_table)
+    order by r.relation::oid, w.type;
+end
+$$;
+comment on function encrypt._lost_triggers(integer) is 'triggers of dual write that are missing, disabled or changed';
 
 -- Raises unless dual write is as it was installed. A trigger that was off for a moment lost writes, and nothing but a new
 -- backfill and verification would find them.
@@ -144,16 +208,7 @@ begin
             hint = format(case when is_cut_over then 'call encrypt.finalize_migration(%s);'
                           else 'call encrypt.rollback_migration(%s);' end, migration);
     end if;
-    select r.relation, w.name into lost
-    from (select p.live as relation from encrypt._migration_pairs(migration) p) r
-    cross join lateral encrypt._sync_triggers(r.relation) w
-    where not exists (
-        select from pg_trigger t
-        where t.tgrelid = r.relation and t.tgfoid = w.function and t.tgtype = w.type and t.tgenabled = w.enabled
-            and t.tgqual is null and t.tgattr = ''::int2vector
-            and t.tgoldtable is not distinct from w.old_table and t.tgnewtable is not distinct from w.new_table)
-    order by r.relation::oid, w.type
-    limit 1;
+    select w.relation, w.name into lost from encrypt._lost_triggers(migration) w limit 1;
     if lost.name is not null then
         raise exception using errcode = 'object_not_in_prerequisite_state',
             message = format('trigger "%s" of table %s is missing, disabled or changed', lost.name, lost.relation),
@@ -194,10 +249,14 @@ revoke all on function
     encrypt._stale_conditions(encrypt.migrations, regclass, regclass, boolean),
     encrypt._identity_columns(regclass, name[]),
     encrypt._sync_statements(integer),
+    encrypt._drop_sync_triggers(regclass),
+    encrypt._make_sync_triggers(regclass),
     encrypt._sync_trigger_name(regclass, text),
     encrypt._sync_triggers(regclass),
     encrypt._remove_sync(integer),
     encrypt._make_tombstones(integer),
+    encrypt._column_pairs(integer),
     encrypt._install_sync(integer),
+    encrypt._lost_triggers(integer),
     encrypt._check_sync(integer)
 from public;

@@ -90,16 +90,31 @@ $$;
 comment on function encrypt.start_backfill(integer, jsonb) is
     'makes the job that copies the rows of a migrating table; options are those of a job';
 
+-- Names are looked up when it runs: a task outlives a rename. in_shadow and in_live: conditions that a row s of the shadow, t of
+-- the live table has the key of a tombstone n.
+create function encrypt._reconciliation(
+    migration integer, out live regclass, out shadow regclass, out tombstones regclass, out in_shadow text, out in_live text
+) returns record
+    language plpgsql stable security definer set search_path = pg_catalog, pg_temp as
+$$
+begin
+    select m.live, m.shadow, m.tombstones, encrypt._key_condition(m.live, m.key_columns, 's', 'n'),
+           encrypt._key_condition(m.live, m.key_columns, 't', 'n')
+    into live, shadow, tombstones, in_shadow, in_live
+    from encrypt.migrations m where m.migration_id = migration;
+end
+$$;
+comment on function encrypt._reconciliation(integer) is 'tables that a backfill reconciles, and how their keys are compared';
+-- Anyone may execute it: it tells what the catalogs tell.
+
 -- Deletes rows of the shadow that came back: of keys in the tombstones between two tids which the live table has not.
--- in_shadow and in_live: conditions that a row s of the shadow, t of the live table has the key of a tombstone n.
 -- horizon: all transactions that began to write before it must have ended. See 3 above.
-create function encrypt._reconcile(
-    live regclass, shadow regclass, tombstones regclass, in_shadow text, in_live text, first tid, past tid, horizon xid8
-) returns bigint[]
+create function encrypt._reconcile(migration integer, first tid, past tid, horizon xid8) returns bigint[]
     language plpgsql volatile set search_path = pg_catalog, pg_temp as
 $$
 declare
     deadline timestamptz := clock_timestamp() + interval '500 ms';
+    r record;
     visited bigint;
     deleted bigint;
 begin
@@ -111,21 +126,22 @@ begin
         end if;
         perform pg_sleep(0.01);
     end loop;
+    select * into r from encrypt._reconciliation(migration);
     -- In the order in which TRUNCATE and its trigger lock them.
-    execute format('lock table %s in access share mode', live);
+    execute format('lock table %s in access share mode', r.live);
     execute format('select count(*) from (select from %s s join %s n on %s where n.ctid >= $1 and n.ctid < $2 for update of s) l',
-                   shadow, tombstones, in_shadow)
+                   r.shadow, r.tombstones, r.in_shadow)
         using first, past;
     execute format('delete from %s s using %s n where %s and n.ctid >= $1 and n.ctid < $2'
-                   ' and not exists (select from %s t where %s)', shadow, tombstones, in_shadow, live, in_live)
+                   ' and not exists (select from %s t where %s)', r.shadow, r.tombstones, r.in_shadow, r.live, r.in_live)
         using first, past;
     get diagnostics deleted = row_count;
-    execute format('select count(*) from %s n where n.ctid >= $1 and n.ctid < $2', tombstones) into visited using first, past;
+    execute format('select count(*) from %s n where n.ctid >= $1 and n.ctid < $2', r.tombstones) into visited using first, past;
     -- What was copied, and is gone again.
     return array[visited, -deleted];
 end
 $$;
-comment on function encrypt._reconcile(regclass, regclass, regclass, text, text, tid, tid, xid8) is
+comment on function encrypt._reconcile(integer, tid, tid, xid8) is
     'deletes from the shadow what was deleted from the table while it was copied; with the caller''s own rights';
 -- Anyone may execute it, as workers do in the name of the table's owner: it does what its caller could do.
 
@@ -148,9 +164,7 @@ begin
        and pg_relation_size(m.tombstones) > 0 then
         delete from encrypt.job_tasks t where t.job_id = job;
         perform encrypt._add_task(job, m.tombstones,
-            format('select encrypt._reconcile(%L, %L, %L, %L, %L, $1, $2, %L)', m.live, m.shadow, m.tombstones,
-                   encrypt._key_condition(m.live, m.key_columns, 's', 'n'),
-                   encrypt._key_condition(m.live, m.key_columns, 't', 'n'), encrypt._next_transaction_id()), null);
+            format('select encrypt._reconcile(%s, $1, $2, %L)', m.migration_id, encrypt._next_transaction_id()), null);
         return false;
     end if;
     update encrypt.migrations r set phase = 'backfilled', last_error = null where r.migration_id = m.migration_id;

@@ -47,35 +47,26 @@ return format(
     shadow);
 comment on function encrypt._marking(regclass) is 'parts of a statement that mark compared rows as verified';
 
-create function encrypt.start_verification(migration integer, options jsonb default '{}') returns integer
-    language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
+-- What is run for each table, on ranges of blocks. Counted are: rows looked at, differing, missing in the shadow, in the shadow
+-- only, rows of the live table.
+create function encrypt._verification_statements(migration integer, fraction double precision)
+    returns table (relation regclass, statement text)
+    language plpgsql stable security definer set search_path = pg_catalog, pg_temp as
 $$
 declare
-    m encrypt.migrations := encrypt._own_migration(migration);
-    fraction double precision := coalesce((options ->> 'fraction')::double precision, 1);
-    accept_sample boolean := coalesce((options ->> 'accept_sample')::boolean, false);
+    m encrypt.migrations;
     pair record;
-    until text;
+    until constant text := case when fraction < 1 then format('encrypt._sample_end($1, $2, %s)', fraction) else '$2' end;
     key text;
-    job integer;
-    -- After cutover the encrypted table is the application's: marking its rows would fire triggers, and write them back.
-    marks constant boolean := coalesce((m.options ->> 'metadata')::boolean, false) and m.phase <> 'cut_over';
+    marks boolean;
 begin
-    if m.phase not in ('backfilled', 'verified', 'cut_over') then
-        raise exception using errcode = 'object_not_in_prerequisite_state',
-            message = format('migration %s is %s: its rows are not all copied', migration, m.phase),
-            hint = format('call encrypt.backfill(%s);', migration);
-    end if;
-    if not fraction between 0 and 1 or fraction = 0 then
-        raise exception using errcode = 'invalid_parameter_value', message = 'fraction must be above 0 and at most 1';
-    end if;
-    perform encrypt._check_sync(migration);
-    job := encrypt._create_job('verify', migration::text, options - 'fraction' - 'accept_sample');
-    until := case when fraction < 1 then format('encrypt._sample_end($1, $2, %s)', fraction) else '$2' end;
-    select quote_ident(m.key_columns[1]) into key;
-    -- Counted are: rows looked at, differing, missing in the shadow, in the shadow only, rows of the live table.
+    select * into m from encrypt.migrations r where r.migration_id = migration;
+    key := quote_ident(m.key_columns[1]);
+    -- After cutover the encrypted table is the application's: marking its rows would fire triggers, and write them back.
+    marks := coalesce((m.options ->> 'metadata')::boolean, false) and m.phase <> 'cut_over';
     for pair in select * from encrypt._leaf_pairs(migration) loop
-        perform encrypt._add_task(job, pair.live, format(
+        relation := pair.live;
+        statement := format(
             case when marks then
                 'with compared as materialized (select %1$s.%2$s is not null as is_there, (%3$s) is true as differs,'
                 ' %1$s.ctid as place, %1$s.xmin as version'
@@ -90,11 +81,42 @@ begin
             case when pair.forward then 'e' else 'p' end, key, encrypt._difference(migration, pair.plain, pair.encrypted),
             pair.live, case when pair.forward then 'p' else 'e' end, pair.shadow,
             encrypt._key_condition(m.live, m.key_columns, 'p', 'e'), until,
-            encrypt._marking(pair.shadow)), m.key_name);
-        perform encrypt._add_task(job, pair.shadow, format(
+            encrypt._marking(pair.shadow));
+        return next;
+        relation := pair.shadow;
+        statement := format(
             'select array[count(*), 0, 0, count(*) filter (where not exists (select from only %s t where %s)), 0]'
             ' from only %s s where s.ctid >= $1 and s.ctid < %s',
-            pair.live, encrypt._key_condition(m.live, m.key_columns, 't', 's'), pair.shadow, until), m.key_name);
+            pair.live, encrypt._key_condition(m.live, m.key_columns, 't', 's'), pair.shadow, until);
+        return next;
+    end loop;
+end
+$$;
+comment on function encrypt._verification_statements(integer, double precision) is
+    'statements that compare the rows between two tids with the other table';
+
+create function encrypt.start_verification(migration integer, options jsonb default '{}') returns integer
+    language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
+$$
+declare
+    m encrypt.migrations := encrypt._own_migration(migration);
+    fraction double precision := coalesce((options ->> 'fraction')::double precision, 1);
+    accept_sample boolean := coalesce((options ->> 'accept_sample')::boolean, false);
+    made record;
+    job integer;
+begin
+    if m.phase not in ('backfilled', 'verified', 'cut_over') then
+        raise exception using errcode = 'object_not_in_prerequisite_state',
+            message = format('migration %s is %s: its rows are not all copied', migration, m.phase),
+            hint = format('call encrypt.backfill(%s);', migration);
+    end if;
+    if not fraction between 0 and 1 or fraction = 0 then
+        raise exception using errcode = 'invalid_parameter_value', message = 'fraction must be above 0 and at most 1';
+    end if;
+    perform encrypt._check_sync(migration);
+    job := encrypt._create_job('verify', migration::text, options - 'fraction' - 'accept_sample');
+    for made in select * from encrypt._verification_statements(migration, fraction) loop
+        perform encrypt._add_task(job, made.relation, made.statement, m.key_name);
     end loop;
     update encrypt.migrations r
     set options = r.options || jsonb_build_object('verification',
@@ -134,7 +156,10 @@ begin
     set verification = jsonb_build_object(
             'job', job, 'rows', found[4], 'mismatched', found[1], 'missing', found[2], 'orphaned', found[3],
             'fraction', asked -> 'fraction', 'complete', complete, 'passed', differences = 0,
-            'finished_at', clock_timestamp(), 'wal_position', pg_current_wal_lsn()),
+            'finished_at', clock_timestamp(), 'wal_position', pg_current_wal_lsn())
+            -- As long as they differ, the way back loses something.
+            || case when (m.verification ->> 'outdated')::boolean and not (complete and differences = 0)
+                    then '{"outdated": true}' else '{}' end::jsonb,
         phase = case when m.phase = 'cut_over' then m.phase
                      when differences > 0 then 'backfilled'
                      when complete or (asked ->> 'accept_sample')::boolean then 'verified'
@@ -165,5 +190,6 @@ comment on procedure encrypt.verify(integer, jsonb) is
 revoke all on function
     encrypt._difference(integer, regclass, regclass),
     encrypt._marking(regclass),
+    encrypt._verification_statements(integer, double precision),
     encrypt._finish_verification(integer)
 from public;

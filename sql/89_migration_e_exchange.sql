@@ -84,6 +84,8 @@ declare
 begin
     perform encrypt._refuse_differences(migration);
     perform encrypt._remember_name(migration);
+    -- From here on the event triggers leave the tables alone, until dual write is installed the other way round.
+    delete from encrypt.sync_statements s where s.migration_id = migration;
     for item in select s.subname from pg_subscription s join pg_subscription_rel r on r.srsubid = s.oid
                 where s.subenabled and r.srrelid in (select p.live from encrypt._migration_pairs(migration) p)
     loop

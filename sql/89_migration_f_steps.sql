@@ -65,6 +65,12 @@ begin
         return false;
     end if;
     if found_migration.phase = 'cut_over' then
+        if (found_migration.verification ->> 'outdated')::boolean then
+            raise exception using errcode = 'object_not_in_prerequisite_state',
+                message = format('migration %s: columns were added or dropped since cutover', migration),
+                detail = 'The plaintext table may lack values that were written before both tables had the column.',
+                hint = format('call encrypt.verify(%s); and then again: call encrypt.rollback_migration(%1$s);', migration);
+        end if;
         -- The way back is the way there. Then everything is as it was before cutover, where a rollback can begin anew
         -- if the next transaction of it never comes.
         if encrypt._prepare_swap(migration, deadline) then

@@ -25,6 +25,9 @@ pub struct SyncRow {
     pub direct: Vec<CString>,
     pub bulk: Vec<CString>,
     pub guarded: bool,
+    pub shadow: Oid,
+    /// Invalid if no keys are recorded any more.
+    pub tombstones: Oid,
 }
 
 impl SyncRow {
@@ -40,6 +43,8 @@ impl SyncRow {
             direct: row.texts(10),
             bulk: row.texts(11),
             guarded: row.bool(12),
+            shadow: row.oid(13),
+            tombstones: row.oid(14),
         })
     }
 }

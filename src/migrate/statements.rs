@@ -3,10 +3,10 @@
 use super::single::Writers;
 use crate::catalog::sync_statements::{self, SyncRow};
 use crate::error::Error;
-use crate::pg::inval;
 use crate::pg::plan::{Connection, Parameter, Plan, Refused};
 use crate::pg::transition::TransitionRows;
-use crate::pg::trigger::{Column, Trigger};
+use crate::pg::trigger::{Column, Event, Trigger};
+use crate::pg::{inval, lock};
 use foldhash::HashMap;
 use pgrx::pg_sys::{self, Oid};
 use std::cell::RefCell;
@@ -82,8 +82,11 @@ thread_local! {
 /// takes a lock which no statement on the table is under, and the next one hears of it when it takes its own.
 pub fn of(trigger: &Trigger) -> Result<Rc<Statements>, Error> {
     let relation = trigger.relation();
-    let generation = inval::generation();
     let known = KNOWN.with_borrow(|known| known.get(&relation).cloned());
+    if let Some((_, statements)) = &known {
+        lock_written(&statements.rows, trigger);
+    }
+    let mut generation = inval::generation();
     if let Some((read_in, statements)) = &known
         && *read_in == generation
         // Plans that take a row's values as parameters don't mention the table, so nothing else tells them of a new type.
@@ -91,7 +94,14 @@ pub fn of(trigger: &Trigger) -> Result<Rc<Statements>, Error> {
     {
         return Ok(Rc::clone(statements));
     }
-    let rows = sync_statements::by_relation(relation)?;
+    let rows = loop {
+        let rows = sync_statements::by_relation(relation)?;
+        lock_written(&rows, trigger);
+        match inval::generation() {
+            now if now == generation => break rows,
+            now => generation = now,
+        }
+    };
     let statements = match known {
         // A generation ends with every rollback; plans are worth keeping.
         Some((_, statements)) if statements.rows == rows && statements.fits(trigger) => statements,
@@ -99,6 +109,16 @@ pub fn of(trigger: &Trigger) -> Result<Rc<Statements>, Error> {
     };
     KNOWN.with_borrow_mut(|known| known.insert(relation, (generation, Rc::clone(&statements))));
     Ok(statements)
+}
+
+/// Locks what statements write to, before their texts are believed: those name it, and who renames it lets go of it when the
+/// new texts are committed. They are heard of with the lock.
+fn lock_written(rows: &[SyncRow], trigger: &Trigger) {
+    let Some(first) = rows.first() else { return };
+    lock::lock_table_for_writing(first.shadow, trigger.event() == Event::Truncate);
+    if first.tombstones != Oid::INVALID {
+        lock::lock_table_for_writing(first.tombstones, false);
+    }
 }
 
 impl Statements {

@@ -58,6 +58,17 @@ pub fn lock_table_for_reading(table: Oid) -> bool {
     }
 }
 
+/// Takes the lock that writing to a table takes, or emptying it, until the end of the transaction.
+pub fn lock_table_for_writing(table: Oid, to_empty: bool) {
+    let mode = if to_empty {
+        pg_sys::AccessExclusiveLock
+    } else {
+        pg_sys::RowExclusiveLock
+    };
+    // SAFETY: a lock on a number, whatever it is the number of.
+    unsafe { pg_sys::LockRelationOid(table, mode as pg_sys::LOCKMODE) }
+}
+
 /// How long sessions wait for a lock before they look for a deadlock, in milliseconds.
 pub fn deadlock_timeout() -> i32 {
     // SAFETY: reads a setting.

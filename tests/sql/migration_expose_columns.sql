@@ -197,6 +197,9 @@ select k.purpose, k.version, k.state, k."column", k."values" from encrypt.key_us
 order by k.purpose, k.version, k."column";
 select count(encrypt.rotate_key('mec', 'index'));
 select encrypt.start_reindexing('mec');
+-- The plaintext table would go on to refuse duplicates.
+drop index mec.person_email;
+alter table mec.person_plaintext drop constraint person_email_plaintext;
 drop index mec.person_email;
 select encrypt.start_reindexing('mec') as job \gset
 set client_min_messages = error;
@@ -204,6 +207,7 @@ call encrypt.run_job(:job);
 set client_min_messages = warning;
 select k.version, k."column", k."values" from encrypt.key_usage('mec') k where k.purpose = 'index' order by k.version, k."column";
 create unique index person_email on mec.person (email_index);
+alter table mec.person_plaintext add constraint person_email_plaintext unique (email);
 call encrypt.verify(:m);
 select verification ->> 'mismatched' as mismatched, phase from encrypt.migrations where migration_id = :m;
 
