@@ -23,8 +23,10 @@ begin
     if owner is not null and not pg_has_role(encrypt._outer_user(), owner, 'usage') then
         raise exception using errcode = 'insufficient_privilege', message = format('must be owner of table %s', owned);
     end if;
-    perform encrypt._take_over(migration);
-    select * into m from encrypt.migrations r where r.migration_id = migration;
+    -- Restored from a dump since.
+    if m.ended_at is null and not exists (select from encrypt.column_pairs p where p.migration_id = migration) then
+        perform encrypt._take_over(migration);
+    end if;
     return m;
 end
 $$;

@@ -67,6 +67,7 @@ begin
         raise exception using errcode = 'object_not_in_prerequisite_state',
             message = format('migration %s is %s: there is nothing to copy', migration, m.phase);
     end if;
+    perform encrypt._take_over(migration);
     perform encrypt._check_sync(migration);
     -- Before anything else: of a job that exists already, the number is told.
     job := encrypt._create_job('backfill', migration::text, options);

@@ -113,6 +113,7 @@ begin
     if not fraction between 0 and 1 or fraction = 0 then
         raise exception using errcode = 'invalid_parameter_value', message = 'fraction must be above 0 and at most 1';
     end if;
+    perform encrypt._take_over(migration);
     perform encrypt._check_sync(migration);
     job := encrypt._create_job('verify', migration::text, options - 'fraction' - 'accept_sample');
     for made in select * from encrypt._verification_statements(migration, fraction) loop

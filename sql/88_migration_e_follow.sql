@@ -124,19 +124,17 @@ end
 $$;
 comment on function encrypt._refresh_pairs(integer) is 'notes which columns both tables of a migration have';
 
--- DDL of our own fires event triggers, too, while half of it is done. Without pairs a migration counts as one that is not complete
--- yet: nothing is refused then. The caller gives them back.
-create function encrypt._take_pairs(migration integer) returns encrypt.column_pairs[]
+-- DDL of our own fires event triggers, too, while half of a change is done, and many times in one step.
+create function encrypt._own_ddl(statement text) returns void
     language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
 $$
-declare
-    taken encrypt.column_pairs[] := array(select p from encrypt.column_pairs p where p.migration_id = migration);
 begin
-    delete from encrypt.column_pairs p where p.migration_id = migration;
-    return taken;
+    perform set_config('pg_encrypt.own_ddl', 'on', true);
+    execute statement;
+    perform set_config('pg_encrypt.own_ddl', 'off', true);
 end
 $$;
-comment on function encrypt._take_pairs(integer) is 'takes the pairs of a migration away, for the length of DDL';
+comment on function encrypt._own_ddl(text) is 'runs a statement that the event triggers leave alone';
 
 -- Partitions that came or went since, pair by pair. One that went from the live tree is the application's no more. One that both
 -- trees have, for the same values, takes part from now on; it is empty, so there is nothing to copy.
@@ -146,8 +144,8 @@ $$
 declare
     item record;
     has_rows boolean;
-    taken encrypt.column_pairs[] := encrypt._take_pairs(migration);
 begin
+    perform set_config('pg_encrypt.own_ddl', 'on', true);
     loop
         select p.live, p.shadow into item
         from encrypt._migration_pairs(migration) p
@@ -188,12 +186,12 @@ begin
         from encrypt.migration_relations r where r.migration_id = migration and r.plain in (item.live, item.shadow);
         perform encrypt._make_sync_triggers(item.live);
     end loop;
-    insert into encrypt.column_pairs select * from unnest(taken);
+    perform set_config('pg_encrypt.own_ddl', 'off', true);
 end
 $$;
 comment on function encrypt._refresh_partitions(integer) is 'lets partitions that came take part in a migration, and those that went not';
 
--- At the beginning of each step: what a dump does not carry (that the triggers of the shadow's foreign keys are disabled, numbers
+-- Before what relies on dual write: what a dump does not carry (that the triggers of the shadow's foreign keys are disabled, numbers
 -- of columns), and what the event triggers were kept from doing.
 create function encrypt._take_over(migration integer) returns void
     language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
@@ -221,7 +219,6 @@ $$
 #variable_conflict use_column
 declare
     item record;
-    taken encrypt.column_pairs[];
     renamed constant name := (select a.attname from pg_attribute a where a.attrelid = relation and a.attnum = number);
 begin
     for item in
@@ -260,14 +257,12 @@ begin
         where m.migration_id = item.migration_id and item.other = any (m.key_columns);
         update encrypt.migration_columns c set column_name = renamed, value_column = renamed
         where c.migration_id = item.migration_id and c.column_name = item.other;
-        taken := encrypt._take_pairs(item.migration_id);
         if item.tombstones is not null then
-            execute coalesce((select format('alter table %s rename column %I to %I', item.tombstones, a.attname, renamed)
-                     from pg_attribute a
-                     where a.attrelid = item.tombstones and a.attname = item.other and a.attnum > 0 and not a.attisdropped), 'select');
+            perform encrypt._own_ddl(format('alter table %s rename column %I to %I', item.tombstones, a.attname, renamed))
+            from pg_attribute a
+            where a.attrelid = item.tombstones and a.attname = item.other and a.attnum > 0 and not a.attisdropped;
         end if;
-        execute format('alter table %s rename column %I to %I', item.shadow, item.other, renamed);
-        insert into encrypt.column_pairs select * from unnest(taken);
+        perform encrypt._own_ddl(format('alter table %s rename column %I to %I', item.shadow, item.other, renamed));
     end loop;
 end
 $$;
@@ -280,7 +275,7 @@ revoke all on function
     encrypt._refresh_sync(integer),
     encrypt._refresh_tasks(integer),
     encrypt._refresh_pairs(integer),
-    encrypt._take_pairs(integer),
+    encrypt._own_ddl(text),
     encrypt._refresh_partitions(integer),
     encrypt._take_over(integer),
     encrypt._carry_column(regclass, int2)

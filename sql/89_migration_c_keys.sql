@@ -127,7 +127,7 @@ begin
         where (t.tgenabled = 'D') <> (w.state = 'disable')
         order by t.tgrelid, t.oid
     loop
-        execute format('alter table %s %s trigger %I', item.relation, item.state, item.tgname);
+        perform encrypt._own_ddl(format('alter table %s %s trigger %I', item.relation, item.state, item.tgname));
     end loop;
 end
 $$;
@@ -179,9 +179,9 @@ begin
     -- On another table it may keep its name; two on one table can't have the same.
     key_name := case when next.relation <> next.conrelid then next.conname
         else encrypt._free_name(next.conname, '_' || encrypt._shadow_suffix(migration), next.relnamespace) end;
-    execute format('alter table %s add constraint %I %s%s', next.relation, key_name,
-                   encrypt._key_definition(next.live, next.referenced),
-                   case when next.partitioned or not next.convalidated then '' else ' not valid' end);
+    perform encrypt._own_ddl(format('alter table %s add constraint %I %s%s', next.relation, key_name,
+                                    encrypt._key_definition(next.live, next.referenced),
+                                    case when next.partitioned or not next.convalidated then '' else ' not valid' end));
     perform encrypt._switch_keys(migration);
     return true;
 end

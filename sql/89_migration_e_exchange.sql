@@ -59,9 +59,10 @@ comment on function encrypt._exchange_names(integer) is 'gives the names of the 
 -- Before the locks: what would be refused under them is refused while nobody waits, and the queries of the exchange have
 -- their plans when everybody does. What it finds may change until the locks are held, so all of it is asked again.
 create function encrypt._rehearse_exchange(migration integer) returns void
-    language plpgsql stable security definer set search_path = pg_catalog, pg_temp as
+    language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
 $$
 begin
+    perform encrypt._take_over(migration);
     perform encrypt._check_sync(migration);
     perform encrypt._refuse_differences(migration);
     perform from encrypt._settings_statements(migration);

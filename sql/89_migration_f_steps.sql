@@ -28,6 +28,8 @@ begin
     perform encrypt._rehearse_exchange(migration);
     perform encrypt._lock_migration(migration, deadline);
     perform encrypt._check_sync(migration);
+    -- DDL that came before the locks can have taken that back.
+    perform encrypt._migration_for(migration, 'verified');
     perform encrypt._exchange(migration);
     update encrypt.migrations m set phase = 'cut_over', cut_over_at = clock_timestamp(), last_error = null
     where m.migration_id = migration;
@@ -65,12 +67,6 @@ begin
         return false;
     end if;
     if found_migration.phase = 'cut_over' then
-        if (found_migration.verification ->> 'outdated')::boolean then
-            raise exception using errcode = 'object_not_in_prerequisite_state',
-                message = format('migration %s: columns were added or dropped since cutover', migration),
-                detail = 'The plaintext table may lack values that were written before both tables had the column.',
-                hint = format('call encrypt.verify(%s); and then again: call encrypt.rollback_migration(%1$s);', migration);
-        end if;
         -- The way back is the way there. Then everything is as it was before cutover, where a rollback can begin anew
         -- if the next transaction of it never comes.
         if encrypt._prepare_swap(migration, deadline) then
@@ -79,6 +75,12 @@ begin
         perform encrypt._rehearse_exchange(migration);
         perform encrypt._lock_migration(migration, deadline);
         perform encrypt._check_sync(migration);
+        if exists (select from encrypt.migrations m where m.migration_id = migration and (m.verification ->> 'outdated')::boolean) then
+            raise exception using errcode = 'object_not_in_prerequisite_state',
+                message = format('migration %s: columns were added or dropped since cutover', migration),
+                detail = 'The plaintext table may lack values that were written before both tables had the column.',
+                hint = format('call encrypt.verify(%s); and then again: call encrypt.rollback_migration(%1$s);', migration);
+        end if;
         perform encrypt._exchange(migration);
         update encrypt.migrations m set phase = 'verified', cut_over_at = null where m.migration_id = migration;
         return false;

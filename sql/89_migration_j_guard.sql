@@ -50,7 +50,7 @@ begin
         loop
             -- The triggers run as the owner of the live table, who has to be that of the others.
             raise notice 'table % belongs to %, as the table that it is kept in step with', item.relation, item.owner;
-            execute format('alter table %s owner to %I', item.relation, item.owner);
+            perform encrypt._own_ddl(format('alter table %s owner to %I', item.relation, item.owner));
         end loop;
     end if;
     perform encrypt._switch_keys(migration);
@@ -96,7 +96,8 @@ declare
     -- Names in the statements of any table; and what owners may do, of which PostgreSQL tells no table.
     everywhere constant boolean := tg_tag in ('ALTER SCHEMA', 'ALTER TYPE', 'ALTER OPERATOR', 'ALTER EXTENSION', 'REVOKE');
 begin
-    if not exists (select from encrypt.migrations m where m.ended_at is null or m.exposed is not null) then
+    if coalesce(current_setting('pg_encrypt.own_ddl', true), 'off') = 'on'
+       or not exists (select from encrypt.migrations m where m.ended_at is null or m.exposed is not null) then
         return;
     end if;
     if tg_event = 'sql_drop' then

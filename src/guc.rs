@@ -12,6 +12,7 @@ static ALLOW_DROP: GucSetting<bool> = GucSetting::<bool>::new(false);
 static COMPRESS: GucSetting<bool> = GucSetting::<bool>::new(false);
 static REVEAL: GucSetting<Reveal> = GucSetting::<Reveal>::new(Reveal::Auto);
 static ROTATE_DUE_KEYS: GucSetting<bool> = GucSetting::<bool>::new(false);
+static OWN_DDL: GucSetting<bool> = GucSetting::<bool>::new(false);
 static KEY_CACHE_TTL: GucSetting<i32> = GucSetting::<i32>::new(0);
 
 /// When output of encrypted types is plaintext, for roles that may decrypt.
@@ -99,6 +100,15 @@ pub fn declare() {
         &ROTATE_DUE_KEYS,
         GucContext::Sighup,
         GucFlags::default(),
+    );
+    // For the extension's functions: only a superuser sets it, and nobody is shown it.
+    GucRegistry::define_bool_guc(
+        c"pg_encrypt.own_ddl",
+        c"Whether DDL is a part of a step of a migration, which event triggers leave alone.",
+        c"Set by functions of the extension around statements of their own.",
+        &OWN_DDL,
+        GucContext::Suset,
+        GucFlags::NO_SHOW_ALL | GucFlags::DISALLOW_IN_FILE,
     );
     // SAFETY: after all settings with the prefix are declared.
     unsafe { pg_sys::MarkGUCPrefixReserved(c"pg_encrypt".as_ptr()) }
