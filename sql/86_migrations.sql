@@ -26,6 +26,8 @@ create table encrypt.migrations (
     clean_from   pg_lsn,
     ended_at     timestamptz,
     last_error   text,
+    -- Where its triggers were installed, or a step has taken it over: another place after a restore.
+    home         text collate "C",
     constraint migrations_ended check ((phase in ('finalized', 'rolled_back')) = (ended_at is not null))
 );
 -- A table takes part in one migration at a time.
@@ -55,6 +57,8 @@ comment on column encrypt.migrations.cut_over_at is 'when the tables were exchan
 comment on column encrypt.migrations.clean_from is 'WAL position of finalize_migration: what comes later has no plaintext';
 comment on column encrypt.migrations.ended_at is 'when it was finalized or rolled back';
 comment on column encrypt.migrations.last_error is 'why the last step did not succeed';
+
+comment on column encrypt.migrations.home is 'server, database and table where it was installed: others after a restore';
 
 create table encrypt.migration_columns (
     migration_id integer not null,
@@ -160,8 +164,7 @@ comment on column encrypt.sync_statements.shadow is
     'table that they write to; it is locked before they are believed, as they name it';
 comment on column encrypt.sync_statements.tombstones is 'table of deleted keys that they write to; null: none any more';
 
--- Columns of the table itself and of its counterpart by their numbers, which stay when one is renamed: so the other can
--- follow. Not dumped: that a migration has none tells that it was restored and that no step of it has run here since.
+-- Columns of the table itself and of its counterpart by their numbers, which stay when one is renamed: so the other can follow.
 create table encrypt.column_pairs (
     migration_id integer not null,
     plain        encrypt.regcolumn not null,
@@ -190,3 +193,9 @@ select pg_catalog.pg_extension_config_dump('encrypt.migrations_migration_id_seq'
 select pg_catalog.pg_extension_config_dump('encrypt.migration_columns', '');
 select pg_catalog.pg_extension_config_dump('encrypt.migration_relations', '');
 select pg_catalog.pg_extension_config_dump('encrypt.sync_statements', '');
+-- A reference to a column that is gone has no name, and a restore would stop at it.
+select pg_catalog.pg_extension_config_dump('encrypt.column_pairs',
+    'where 2 = (select count(*) from pg_catalog.pg_attribute a
+                where not a.attisdropped
+                  and (a.attrelid, a.attnum) in (((plain::bigint >> 16)::oid, plain::bigint & 65535),
+                                                 ((encrypted::bigint >> 16)::oid, encrypted::bigint & 65535)))');

@@ -24,7 +24,7 @@ begin
         raise exception using errcode = 'insufficient_privilege', message = format('must be owner of table %s', owned);
     end if;
     -- Restored from a dump since.
-    if m.ended_at is null and not exists (select from encrypt.column_pairs p where p.migration_id = migration) then
+    if m.ended_at is null and not encrypt._is_at_home(migration) then
         perform encrypt._take_over(migration);
     end if;
     return m;

@@ -160,6 +160,7 @@ begin
         perform encrypt._make_sync_triggers(relation);
     end loop;
     insert into encrypt.column_pairs select * from encrypt._column_pairs(migration);
+    update encrypt.migrations m set home = encrypt._home(m.live) where m.migration_id = migration;
     insert into encrypt.sync_statements select * from encrypt._sync_statements(migration);
 end
 $$;

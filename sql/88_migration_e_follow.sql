@@ -22,6 +22,29 @@ end
 $$;
 comment on function encrypt._writers_are_out(regclass[]) is 'whether this session keeps writers from one of the tables';
 
+-- What is the same neither in a restored database nor after pg_upgrade, which doesn't carry over what a dump doesn't either.
+create function encrypt._home(live regclass) returns text
+    language plpgsql stable security definer set search_path = pg_catalog, pg_temp as
+$$
+begin
+    return (select format('%s/%s/%s', s.system_identifier, d.oid, live::oid)
+            from pg_control_system() s, pg_database d where d.datname = current_database());
+end
+$$;
+comment on function encrypt._home(regclass) is 'server, database and table, by numbers that no dump carries';
+
+create function encrypt._is_at_home(migration integer) returns boolean
+    language plpgsql stable security definer set search_path = pg_catalog, pg_temp as
+$$
+declare
+    m encrypt.migrations;
+begin
+    select * into m from encrypt.migrations r where r.migration_id = migration;
+    return coalesce(m.home = encrypt._home(m.live), false);
+end
+$$;
+comment on function encrypt._is_at_home(integer) is 'whether a migration is where its triggers were installed, or a step has taken it over';
+
 create function encrypt._is_whole(migration integer) returns boolean
     language plpgsql stable security definer set search_path = pg_catalog, pg_temp as
 $$
@@ -191,8 +214,8 @@ end
 $$;
 comment on function encrypt._refresh_partitions(integer) is 'lets partitions that came take part in a migration, and those that went not';
 
--- Before what relies on dual write: what a dump does not carry (that the triggers of the shadow's foreign keys are disabled, numbers
--- of columns), and what the event triggers were kept from doing.
+-- Before what relies on dual write: what a dump does not carry (that the triggers of the shadow's foreign keys are disabled), and
+-- what the event triggers were kept from doing.
 create function encrypt._take_over(migration integer) returns void
     language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
 $$
@@ -201,13 +224,12 @@ begin
         return;
     end if;
     perform encrypt._switch_keys(migration);
-    if exists (select from encrypt.column_pairs p where p.migration_id = migration) then
+    if encrypt._is_at_home(migration) then
         perform encrypt._refresh_partitions(migration);
     end if;
     perform encrypt._refresh_sync(migration);
-    insert into encrypt.column_pairs
-    select * from encrypt._column_pairs(migration) p
-    where not exists (select from encrypt.column_pairs o where o.migration_id = migration);
+    update encrypt.migrations m set home = encrypt._home(m.live)
+    where m.migration_id = migration and m.home is distinct from encrypt._home(m.live);
 end
 $$;
 comment on function encrypt._take_over(integer) is 'makes a migration that was restored from a dump one of this database';
@@ -271,6 +293,8 @@ comment on function encrypt._carry_column(regclass, int2) is 'gives a column''s 
 -- why: parts of the event triggers and of the steps, which check their caller
 revoke all on function
     encrypt._writers_are_out(regclass[]),
+    encrypt._home(regclass),
+    encrypt._is_at_home(integer),
     encrypt._is_whole(integer),
     encrypt._refresh_sync(integer),
     encrypt._refresh_tasks(integer),

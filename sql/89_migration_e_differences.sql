@@ -237,7 +237,14 @@ begin
            from jsonb_each_text(encrypt._expected_privileges(migration, p.live, p.shadow)) c)
           is distinct from
           (select jsonb_object_agg(c.key, encrypt._sorted_acl(c.value::aclitem[]))
-           from jsonb_each_text(encrypt._column_privileges(p.shadow)) c);
+           from jsonb_each_text(encrypt._column_privileges(p.shadow)) c)
+    union all
+    select format('select encrypt._set_privileges(%L, %L, ''{}'')', q.shadow, coalesce(l.relacl, acldefault('s', l.relowner)))
+    from encrypt._identity_pairs(migration) q
+    join pg_class l on l.oid = q.live
+    join pg_class s on s.oid = q.shadow
+    where encrypt._sorted_acl(coalesce(l.relacl, acldefault('s', l.relowner)))
+          <> encrypt._sorted_acl(coalesce(s.relacl, acldefault('s', s.relowner)));
 end
 $$;
 comment on function encrypt._settings_statements(integer) is

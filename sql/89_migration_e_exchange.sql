@@ -31,14 +31,14 @@ begin
     end loop;
 
     for item in
-        select l.stxnamespace, l.stxname as live, s.stxname as shadow
+        select l.stxnamespace, s.stxnamespace as shadow_namespace, l.stxname as live, s.stxname as shadow
         from encrypt._statistics_pairs(migration) x
         join pg_statistic_ext l on l.oid = x.live
         join pg_statistic_ext s on s.oid = x.shadow
     loop
         execute format('alter statistics %I.%I rename to %I', item.stxnamespace::regnamespace::name, item.live,
                        encrypt._free_name(item.live, suffix, item.stxnamespace));
-        execute format('alter statistics %I.%I rename to %I', item.stxnamespace::regnamespace::name, item.shadow, item.live);
+        execute format('alter statistics %I.%I rename to %I', item.shadow_namespace::regnamespace::name, item.shadow, item.live);
     end loop;
 
     -- Keys of other tables are two on one table. Those of the tables themselves have the same name on both.
@@ -96,6 +96,15 @@ begin
             hint = format('alter subscription %I disable;', item.subname);
     end loop;
 
+    -- The name of the table that is in use is that of its schema, too, which may have been another meanwhile.
+    for item in
+        select p.shadow, l.relnamespace::regnamespace as schema
+        from encrypt._migration_pairs(migration) p
+        join pg_class l on l.oid = p.live
+        join pg_class s on s.oid = p.shadow and s.relnamespace <> l.relnamespace
+    loop
+        execute format('alter table %s set schema %s', item.shadow, item.schema);
+    end loop;
     for statement in select s from encrypt._settings_statements(migration) s
                      union all select s from encrypt._exposed_settings(migration) s loop
         execute statement;

@@ -94,7 +94,7 @@ begin
     union all
     -- By what it may hold: two partitions of one name need not be counterparts.
     select format('partition %s of table %s has no counterpart among those of table %s', i.inhrelid::regclass, p.live, p.shadow),
-           format('First: create table ... partition of %s %s;', p.shadow, b.bound)
+           format('To make one, first: create table ... partition of %s %s; to take one away, first on table %s.', p.shadow, b.bound, p.live)
     from pairs p
     join pg_inherits i on i.inhparent = p.live and not i.inhdetachpending
     join pg_class c on c.oid = i.inhrelid and c.relispartition

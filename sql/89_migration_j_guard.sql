@@ -34,7 +34,7 @@ create function encrypt._follow_migration(migration integer, refuse boolean) ret
 $$
 declare
     item record;
-    is_taken_over constant boolean := exists (select from encrypt.column_pairs p where p.migration_id = migration);
+    is_taken_over constant boolean := encrypt._is_at_home(migration);
 begin
     -- Who dropped one knew better: there is nothing to follow, and nothing to keep from others.
     if not encrypt._is_whole(migration) then
@@ -121,6 +121,10 @@ begin
               union all
               -- A partition or child that was made.
               select i.inhparent from commands c join pg_inherits i on i.inhrelid = c.objid where c.classid = 'pg_class'::regclass
+              union all
+              -- What it refers to.
+              select o.confrelid from commands c join pg_constraint o on o.conrelid = c.objid and o.contype = 'f'
+              where c.classid = 'pg_class'::regclass
               union all
               select t.tgrelid from commands c join pg_trigger t on t.oid = c.objid where c.classid = 'pg_trigger'::regclass
               union all
