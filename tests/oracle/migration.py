@@ -236,6 +236,10 @@ class Migration:
         problems = [f"job {job} {state}: {why}" for job, state, why in self._dba.ask(
             "select job_id, state, last_error from encrypt.job_progress"
             " where kind = 'reencrypt' and state not in ('finished', 'cancelled')")]
+        if problems:
+            problems += [str(session) for session in self._dba.ask(
+                "select l.virtualtransaction, a.pid, a.backend_type, a.state, now() - a.xact_start, a.wait_event, a.query"
+                " from pg_locks l join pg_stat_activity a using (pid) where l.locktype = 'virtualxid' and l.granted")]
         if self._journal.counts["rotations"]:
             problems += [str(use) for use in self._dba.ask(
                 'select version, relation, "column", "values" from encrypt.key_usage(\'default\')'
