@@ -237,6 +237,9 @@ class Migration:
             "select job_id, state, last_error from encrypt.job_progress"
             " where kind = 'reencrypt' and state not in ('finished', 'cancelled')")]
         if problems:
+            problems += [f"worker {worker}" for worker in self._dba.ask("select * from encrypt._job_workers()")]
+            problems += [f"chunk {chunk}" for chunk in self._dba.ask(
+                "select c.* from encrypt.job_chunks c join encrypt.jobs j using (job_id) where j.kind = 'reencrypt' and j.ended_at is null")]
             problems += [str(session) for session in self._dba.ask(
                 "select l.virtualtransaction, a.pid, a.backend_type, a.state, now() - a.xact_start, a.wait_event, a.query"
                 " from pg_locks l join pg_stat_activity a using (pid) where l.locktype = 'virtualxid' and l.granted")]
