@@ -51,19 +51,19 @@ alter system set fsync = on;
 alter system set synchronous_commit = on;
 select pg_reload_conf();
 checkpoint;
-create table bench.writes (clients integer, ns text);
-\set one `:benches/migration_writes :server_bin :DBNAME 1 $((:few_rows)) :rounds bench.plain bench.copied bench.encrypted`
-\set four `:benches/migration_writes :server_bin :DBNAME 4 $((4 * :few_rows)) :rounds bench.plain bench.copied bench.encrypted`
+\set one `:benches/interleaved :server_bin :DBNAME 1 $((:few_rows * :rounds)) bench.plain bench.copied bench.encrypted <:benches/single_writes.pgbench`
+\set four `:benches/interleaved :server_bin :DBNAME 4 $((4 * :few_rows * :rounds)) bench.plain bench.copied bench.encrypted <:benches/single_writes.pgbench`
 
 -- What an application does, with one table of four that migrates, and the column that changes encrypted.
 create schema bench_plain;
 create schema bench_encrypted;
-\set made `:benches/standard_transactions :server_bin :DBNAME 0 $((:rows > 100000 ? :rows / 100000 : 1)) 0 bench_plain bench_encrypted`
+\set scale `echo $((:rows > 100000 ? :rows / 100000 : 1))`
+\set made `:benches/standard_transaction tables :server_bin :DBNAME :scale bench_plain bench_encrypted`
 select encrypt.start_migration('bench_encrypted.pgbench_accounts', '{abalance}', key => 'migration');
 call encrypt.backfill(2);
 checkpoint;
-\set standard_one `:benches/standard_transactions :server_bin :DBNAME 1 $((2 * :few_rows)) :rounds bench_plain bench_encrypted`
-\set standard_four `:benches/standard_transactions :server_bin :DBNAME 4 $((8 * :few_rows)) :rounds bench_plain bench_encrypted`
+\set standard_one `:benches/standard_transaction script :server_bin :scale | :benches/interleaved :server_bin :DBNAME 1 $((2 * :few_rows * :rounds)) bench_plain bench_encrypted`
+\set standard_four `:benches/standard_transaction script :server_bin :scale | :benches/interleaved :server_bin :DBNAME 4 $((4 * :few_rows * :rounds)) bench_plain bench_encrypted`
 call encrypt.rollback_migration(2);
 call encrypt.rollback_migration(1);
 alter system reset fsync;
@@ -72,13 +72,13 @@ select pg_reload_conf();
 insert into bench.comparisons (work, encrypted_ns, plain_ns, at_most, unit)
 select format('dual write, pgbench''s standard transaction, %s', w.clients), n.ns[2], n.ns[1], 1 / 0.9, 'times'
 from (values (1, '1 client', :'standard_one'), (2, '4 clients', :'standard_four')) w (ord, clients, text),
-     lateral (select string_to_array(w.text, ' ')::numeric[]) n (ns)
+     lateral (select string_to_array(trim(w.text), ' ')::numeric[]) n (ns)
 order by w.ord;
 insert into bench.comparisons (work, encrypted_ns, plain_ns, at_most, unit)
-select format('dual write, single rows, %s, against %s', w.clients, o.peer), n.ns[3], n.ns[o.position], o.at_most, 'times'
+select format('dual write, single rows, %s, against %s', w.clients, o.peer), n.ns[3] / 3, n.ns[o.position] / 3, o.at_most, 'times'
 from (values (1, '1 client', :'one'), (2, '4 clients', :'four')) w (ord, clients, text),
      (values (1, 'no trigger', 1 / 0.77), (2, 'a PL/pgSQL trigger', 1.0)) o (position, peer, at_most),
-     lateral (select string_to_array(w.text, ' ')::numeric[]) n (ns)
+     lateral (select string_to_array(trim(w.text), ' ')::numeric[]) n (ns)
 order by w.ord, o.position;
 
 -- Backfill and cutover: tables anew for each time.
