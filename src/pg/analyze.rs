@@ -159,8 +159,10 @@ unsafe fn store_most_common(
 unsafe fn target(stats: *mut pg_sys::VacAttrStats) -> i32 {
     // SAFETY: per the callers.
     unsafe {
-        #[cfg(any(feature = "pg15", feature = "pg16"))]
+        #[cfg(feature = "pg15")]
         let target = (*(*stats).attr).attstattarget;
+        #[cfg(feature = "pg16")]
+        let target = i32::from((*(*stats).attr).attstattarget);
         #[cfg(any(feature = "pg17", feature = "pg18"))]
         let target = (*stats).attstattarget;
         if target < 0 {
