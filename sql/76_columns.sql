@@ -125,6 +125,7 @@ $$
     select oid from base where typbasetype = 0
 $$;
 comment on function encrypt._base_type(oid) is 'the type under all domains';
+-- why: it stays with PUBLIC. An event trigger calls it as whoever runs a DDL statement; it reads the catalog
 
 create function encrypt._require_owner(target regclass) returns void
     language plpgsql stable set search_path = pg_catalog, pg_temp as
@@ -275,7 +276,6 @@ revoke all on function
     encrypt.register_column(regclass, name, name, text, text, text, integer, name),
     encrypt.unregister_column(regclass, name),
     encrypt._column_named(regclass, name),
-    encrypt._base_type(oid),
     encrypt._type_of(encrypt.regcolumn),
     encrypt._require_owner(regclass)
 from public;

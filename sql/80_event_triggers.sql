@@ -2,6 +2,32 @@
 --
 -- They run after every DDL statement, so they never compile their few lookups: jit = off.
 
+create function encrypt._encrypted_within(type oid) returns oid
+    language sql stable set search_path = pg_catalog, pg_temp as
+$$
+    with recursive parts (type) as (
+        select type
+        union
+        select inner_type from parts
+        join pg_type t on t.oid = parts.type
+        cross join lateral (
+            select t.typbasetype
+            union all
+            select t.typelem
+            union all
+            select a.atttypid from pg_attribute a where a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
+            union all
+            select r.rngsubtype from pg_range r where t.typtype in ('r', 'm') and t.oid in (r.rngtypid, r.rngmultitypid)
+        ) as part (inner_type)
+        where inner_type <> 0
+    )
+    select e.type_oid::oid from parts join encrypt.types e on e.type_oid = parts.type
+    order by e.index_key_id is not null limit 1
+$$;
+comment on function encrypt._encrypted_within(oid) is
+    'an encrypted type that a type is, or that its arrays, rows or ranges consist of; rather one that is not searchable';
+-- why: it stays with PUBLIC. The event trigger calls it as whoever runs a DDL statement; it reads the catalog
+
 -- The default btree class of an encrypted type sorts by decrypting. An index on it, or range partitioning by it, would
 -- store that order, which tells much of the values; so would a hash of a value that has no token.
 -- It runs at the end of every DDL statement, of which a cutover has dozens while it holds its locks: so it leaves as soon as
@@ -46,14 +72,41 @@ begin
                 else 'Make the type searchable: encrypt.create_type(..., searchable => true).' end;
     end if;
 
-    select c.oid::regclass as partitioned, t.type_oid
+    -- The default classes of arrays, rows and ranges compare what these consist of by its own default class.
+    select c.oid::regclass as index, w.type_oid::regtype
+    into found
+    from pg_index i
+    join pg_class c on c.oid = i.indexrelid
+    join pg_am m on m.oid = c.relam
+    join pg_attribute a on a.attrelid = i.indexrelid and a.attnum <= i.indnkeyatts
+    join pg_opclass o on o.oid = i.indclass[a.attnum - 1] and o.opcdefault
+    join pg_type y on y.oid = o.opcintype and y.typtype = 'p'
+    -- A hash index has the type of its hashes.
+    left join pg_attribute h on h.attrelid = i.indrelid and h.attnum = nullif(i.indkey[a.attnum - 1], 0)
+    cross join lateral (select encrypt._encrypted_within(coalesce(h.atttypid, a.atttypid))) as w (type_oid)
+    left join encrypt.types t on t.type_oid = w.type_oid
+    where (i.indexrelid = any (relations) or i.indrelid = any (relations))
+      and (m.amname <> 'hash' or t.index_key_id is null) and w.type_oid is not null
+    limit 1;
+    if found.index is not null then
+        raise exception using
+            errcode = 'feature_not_supported',
+            message = format('index "%s" would store the order of plaintexts of type %s', found.index, found.type_oid),
+            hint = 'Make a table with a row per value, and index its column.';
+    end if;
+
+    select c.oid::regclass as partitioned, w.type_oid::regtype
     into found
     from pg_partitioned_table p
     join pg_class c on c.oid = p.partrelid
-    cross join unnest(p.partclass::oid[]) as used (class)
-    join pg_opclass o on o.oid = used.class
-    join encrypt.types t on t.type_oid = o.opcintype
-    where p.partrelid = any (relations)
+    cross join lateral (
+        select encrypt._encrypted_within(o.opcintype)
+        from unnest(p.partclass::oid[]) as used (class) join pg_opclass o on o.oid = used.class
+        union all
+        select encrypt._encrypted_within(a.atttypid)
+        from pg_attribute a where a.attrelid = p.partrelid and a.attnum = any (p.partattrs::int2[])
+    ) as w (type_oid)
+    where p.partrelid = any (relations) and w.type_oid is not null
     limit 1;
     if found.partitioned is not null then
         raise exception using
@@ -64,13 +117,13 @@ begin
     end if;
 
     -- Most common values of several columns are stored sorted, by the default class.
-    select x.oid::regclass as relation, t.type_oid
+    select x.oid::regclass as relation, w.type_oid::regtype
     into found
     from pg_statistic_ext e
     join pg_class x on x.oid = e.stxrelid
     join pg_attribute a on a.attrelid = e.stxrelid and a.attnum = any (e.stxkeys::int2[])
-    join encrypt.types t on t.type_oid = a.atttypid
-    where e.oid = any (statistics)
+    cross join lateral (select encrypt._encrypted_within(a.atttypid)) as w (type_oid)
+    where e.oid = any (statistics) and w.type_oid is not null
     limit 1;
     if found.relation is not null then
         raise exception using
@@ -79,10 +132,25 @@ begin
                              found.relation, found.type_oid),
             hint = 'Leave the encrypted column out.';
     end if;
+
+    -- ANALYZE takes an encrypted type's own function for its columns and for domains. Of arrays, rows and ranges it sorts
+    -- the values by plaintext and stores them so, or fails, for the whole table, where the owner may not decrypt.
+    for found in
+        select a.attrelid::regclass as relation, a.attname
+        from pg_attribute a
+        join pg_class c on c.oid = a.attrelid and c.relkind in ('r', 'p', 'm', 'f')
+        join pg_type y on y.oid = a.atttypid and (y.typtype in ('c', 'd', 'm', 'r') or y.typelem <> 0)
+        where a.attrelid = any (relations) and a.attnum > 0 and not a.attisdropped
+          and coalesce(a.attstattarget, -1) <> 0
+          and encrypt._encrypted_within(a.atttypid) is distinct from encrypt._base_type(a.atttypid)
+          and encrypt._encrypted_within(a.atttypid) is not null
+    loop
+        execute format('alter table only %s alter %I set statistics 0', found.relation, found.attname);
+    end loop;
 end
 $$;
 comment on function encrypt._refuse_plaintext_order() is
-    'refuses indexes and partitioning that would store the order of plaintexts';
+    'refuses indexes, partitioning and statistics that would store the order of plaintexts';
 
 create function encrypt._forget_dropped_types() returns event_trigger
     language plpgsql security definer set search_path = pg_catalog, pg_temp set jit = off as

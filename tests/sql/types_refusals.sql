@@ -56,6 +56,53 @@ drop table refused;
 create table refused (e text primary key);
 alter table refused alter e type email_enc;
 drop table refused;
+-- Arrays, rows and ranges are compared by what they consist of; domains over them as well.
+create type pair as (k integer, e email_enc);
+create type span as range (subtype = note_enc);
+create domain many_domain as email_enc[];
+create table within (many email_enc[], row pair, span span, d many_domain, notes note_enc[]);
+create index on within (many);
+create index on within using gin (many);
+create index on within ((many || many));
+create index on within (row);
+create index on within (span);
+create index on within using gist (span);
+create index on within (d);
+create index on within using hash (notes);
+alter table within add unique (row);
+create table refused (k integer, row pair) partition by range (row);
+create table refused (many email_enc[]) partition by list (many);
+create statistics refused on many, row from within;
+create statistics refused on d, row from within;
+create table refused (d email_domain, k integer);
+create statistics refused on d, k from refused;
+drop table refused;
+create index on within using hash (many);
+create index on within (cardinality(many), (encrypt.token((row).e))) include (row);
+-- ANALYZE leaves them out: it would store them sorted, or fail where the table's owner may not decrypt.
+alter table within add n note_enc, add d2 email_domain, add k integer, add ks integer[];
+alter table within alter many set statistics 100;
+select attname from pg_attribute where attrelid = 'within'::regclass and attnum > 0 and attstattarget = 0 order by 1;
+insert into within (many, row, span, d, notes, n, d2, k, ks)
+select array[i, i % 3]::text[]::email_enc[], row(i, i::text)::pair, span(i::text::note_enc, null), array[i]::text[]::email_enc[],
+       array[i]::text[]::note_enc[], i::text, i % 3, i % 3, array[i % 3] from generate_series(1, 30) as i;
+create role regress_types_refusals;
+grant usage, create on schema types_refusals to regress_types_refusals;
+alter table within owner to regress_types_refusals;
+set role regress_types_refusals;
+analyze within;
+create table within_own (many email_enc[], ks integer[], d many_domain, d2 email_domain);
+select attname from pg_attribute where attrelid = 'within_own'::regclass and attnum > 0 and attstattarget = 0 order by 1;
+reset role;
+select attname from pg_stats where schemaname = 'types_refusals' and tablename = 'within' order by 1;
+create materialized view within_seen as select many from within;
+create table within_copy as select row from within;
+select attrelid::regclass, attname from pg_attribute
+where attrelid in ('within_seen'::regclass, 'within_copy'::regclass) and attnum > 0 and attstattarget = 0 order by 2;
+drop materialized view within_seen;
+drop table within, within_copy, within_own;
+drop owned by regress_types_refusals;
+drop role regress_types_refusals;
 -- A partition, a child, a temporary table, a materialized view.
 create table parted (k integer, e email_enc) partition by range (k);
 create table part partition of parted for values from (0) to (10);
