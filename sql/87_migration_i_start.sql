@@ -178,6 +178,7 @@ begin
     perform encrypt._refuse_migration(target, reasons, remedies);
 
     perform encrypt._announce_migration(target);
+    perform encrypt._announce_privileges(started);
     perform encrypt._announce_exposure(target, options);
     -- Rehearsed while writers go on: their plans and the catalogs are at hand when it is done under the lock.
     perform from encrypt._sync_statements(started);
@@ -224,6 +225,61 @@ end
 $$;
 comment on function encrypt._announce_migration(regclass) is 'notices about disk space, publications and subscriptions';
 
+-- Those who use the plaintext table need no privilege for the key until cutover, and notice then. A role that only reads may be
+-- meant to see ciphertext: so it is a warning.
+create function encrypt._announce_privileges(migration integer) returns void
+    language plpgsql stable security definer set search_path = pg_catalog, pg_temp as
+$$
+declare
+    target regclass;
+    key text;
+    searched boolean;
+    names name[];
+    found record;
+begin
+    -- Of the table in use, before cutover and afterwards.
+    select m.live, m.key_name, bool_or(c.searchable), array_agg(c.column_name) || array_agg(c.value_column)
+    into target, key, searched, names
+    from encrypt.migrations m join encrypt.migration_columns c using (migration_id)
+    where m.migration_id = migration group by m.migration_id;
+    for found in
+        select u.grantee,
+               array(select p.privilege from (values ('encrypt', u.writes), ('decrypt', u.reads), ('search', u.reads and searched))
+                         as p (privilege, needed)
+                     where p.needed and not case when u.grantee = 0
+                         then exists (select from encrypt.key_grants g
+                                      where g.key_name = key and g.grantee = 0 and g.privilege = p.privilege)
+                         else encrypt.has_key_privilege(key, p.privilege, u.grantee::regrole) end) as missing
+        from (
+            select x.grantee, bool_or(x.privilege_type in ('INSERT', 'UPDATE')) as writes, bool_or(x.privilege_type = 'SELECT') as reads
+            from pg_class c
+            cross join lateral (
+                select * from aclexplode(coalesce(c.relacl, acldefault('r', c.relowner)))
+                union all
+                select e.* from pg_attribute a cross join lateral aclexplode(a.attacl) as e
+                where a.attrelid = c.oid and a.attname = any (names)
+            ) as x
+            where c.oid = target
+            group by x.grantee
+        ) as u
+        order by u.grantee = 0, pg_get_userbyid(u.grantee)
+    loop
+        continue when found.missing = '{}';
+        raise warning using
+            message = format('%s may use table %s, but not %s with key "%s": after cutover %s',
+                             case when found.grantee = 0 then 'everybody' else format('role "%s"', pg_get_userbyid(found.grantee)) end,
+                             target, array_to_string(found.missing, ', '), key,
+                             case when 'encrypt' = any (found.missing) then 'its statements fail'
+                                  when 'decrypt' = any (found.missing) then 'it sees ciphertext'
+                                  else 'some of its searches fail' end),
+            hint = format('select encrypt.grant_key(%L, %L, %s);', key, found.grantee::regrole,
+                          (select string_agg(quote_literal(m.privilege), ', ') from unnest(found.missing) as m (privilege)));
+    end loop;
+end
+$$;
+comment on function encrypt._announce_privileges(integer) is
+    'warns of roles that may use a table and not the key that it is encrypted under';
+
 -- Undoes what start_migration made, after the triggers were removed: the encrypted tables with all that is on them, and
 -- the types that were made for them. Without CASCADE: what somebody made on them since is somebody's.
 create function encrypt._drop_shadow(migration integer) returns void
@@ -267,4 +323,5 @@ revoke all on function encrypt._check_options(jsonb) from public;
 revoke all on function encrypt._refuse_migration(regclass, text[], text[]) from public;
 revoke all on function encrypt._check_call(regclass, text) from public;
 revoke all on function encrypt._announce_migration(regclass) from public;
+revoke all on function encrypt._announce_privileges(integer) from public;
 revoke all on function encrypt._drop_shadow(integer) from public;

@@ -198,6 +198,7 @@ begin
         raise notice 'table % is encrypted; writes go on to %, too', found_migration.live, found_migration.shadow
             using hint = format('call encrypt.finalize_migration(%s); or call encrypt.rollback_migration(%s);',
                                 migration, migration);
+        perform encrypt._announce_privileges(migration);
     elsif step = 'rollback' then
         raise notice 'table % is as it was', found_migration.live;
     else
