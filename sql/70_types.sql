@@ -45,6 +45,23 @@ revoke all on function encrypt._guard_type() from public;
 create trigger guard_row before update or delete on encrypt.types
     for each row execute function encrypt._guard_type();
 
+-- Without its row no value of a type can be read again, and those of a registered column are bound to the row's UUID.
+create function encrypt._refuse_truncate() returns trigger
+    language plpgsql security definer set search_path = pg_catalog, pg_temp as
+$$
+begin
+    raise exception using errcode = 'object_not_in_prerequisite_state',
+        message = format('table %s can''t be truncated: encrypted values need its rows', tg_relid::regclass);
+end
+$$;
+comment on function encrypt._refuse_truncate() is 'keeps the registries of types and columns';
+-- why: trigger functions are called by triggers only
+revoke all on function encrypt._refuse_truncate() from public;
+
+create trigger guard_table before truncate on encrypt.types
+    for each statement execute function encrypt._refuse_truncate();
+alter table encrypt.types enable always trigger guard_table;
+
 create trigger announce after insert or update or delete or truncate on encrypt.types
     for each statement execute function encrypt._announce_change();
 alter table encrypt.types enable always trigger guard_row;

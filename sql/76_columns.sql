@@ -90,6 +90,10 @@ comment on column encrypt.columns.created_by is 'role that registered it';
 -- Everyone may see what is registered; only the functions below change it.
 grant select on encrypt.columns to public;
 
+create trigger guard_table before truncate on encrypt.columns
+    for each statement execute function encrypt._refuse_truncate();
+alter table encrypt.columns enable always trigger guard_table;
+
 -- A reference to a column that is gone has no name, and a restore would stop at it.
 select pg_catalog.pg_extension_config_dump('encrypt.columns',
     'where exists (select from pg_catalog.pg_attribute a

@@ -120,6 +120,11 @@ update encrypt.types set normalizer = 'casefold' where type_oid = 'email_enc'::r
 update encrypt.types set key_name = 'another' where type_oid = 'email_enc'::regtype;
 update encrypt.types set index_key_id = null where type_oid = 'email_enc'::regtype;
 \set VERBOSITY default
+truncate encrypt.types;
+set session_replication_role = replica;
+truncate encrypt.types, encrypt.columns;
+truncate encrypt.columns;
+reset session_replication_role;
 
 -- Renaming a type or moving it changes nothing that matters.
 create schema types_create_2;
