@@ -144,7 +144,7 @@ begin
     select target, n.nspname, c.relname, key, coalesce(encrypt._row_key(target, wanted), '{}'), options, encrypt._outer_user()::text
     from pg_class c join pg_namespace n on n.oid = c.relnamespace
     where c.oid = target
-    on conflict do nothing
+    on conflict (live) where ended_at is null do nothing
     returning migration_id into started;
     if started is null then
         select array_agg(r.reason), array_agg(r.remedy) into reasons, remedies from encrypt._table_refusals(target, null, options) r;

@@ -122,7 +122,7 @@ begin
     ) as x (what)
     union all
     -- The triggers run as the owner.
-    select format('role %I, the owner, may not write to table %s', pg_get_userbyid(l.relowner), c.oid::regclass),
+    (select format('role %I, the owner, may not write to table %s', pg_get_userbyid(l.relowner), c.oid::regclass),
            format('grant select, insert, update, delete, truncate on %s to %I;', c.oid::regclass, pg_get_userbyid(l.relowner))
     from pairs p
     join pg_class l on l.oid = p.live
@@ -130,6 +130,7 @@ begin
     where not (select bool_and(has_table_privilege(l.relowner, c.oid, privilege))
                from unnest(array['select', 'insert', 'update', 'delete', 'truncate']) as privilege)
        or not has_schema_privilege(l.relowner, c.relnamespace, 'usage')
+    order by c.oid)
     union all
     select format('table %s does not have the columns of the key', m.tombstones), null
     from encrypt.sync_statements s

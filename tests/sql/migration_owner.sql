@@ -3,7 +3,7 @@
 -- nobody else works on the migration, and the owner on no other job.
 set client_min_messages = error;
 \set SHOW_CONTEXT never
-select setval('encrypt.migrations_migration_id_seq', 9000) is not null as numbered;
+select setval('encrypt.migrations_migration_id_seq', 7600) is not null as numbered;
 create role regress_migration_owner;
 create role regress_migration_other;
 create schema migration_owner authorization regress_migration_owner;
@@ -20,24 +20,24 @@ grant execute on function encrypt.start_migration(regclass, text[], text, text[]
 
 set role regress_migration_owner;
 call encrypt.migrate('migration_owner.t', '{email}', key => 'migration_owner', search => '{email}');
-select phase, next_step from encrypt.migration_progress where migration_id = 9001;
+select phase, next_step from encrypt.migration_progress where migration_id = 7601;
 select id from migration_owner.t where email = '7@example.org';
-call encrypt.rollback_migration(9001);
+call encrypt.rollback_migration(7601);
 
 -- Step by step, and paused in between.
 select encrypt.start_migration('migration_owner.t', '{email}', 'migration_owner', '{email}');
-select encrypt.start_backfill(9002) is not null as made;
-select encrypt.pause_migration(9002);
-call encrypt.backfill(9002);
-select job_id as job from encrypt.migration_progress where migration_id = 9002 \gset
-select encrypt.resume_migration(9002) = :job as resumed;
+select encrypt.start_backfill(7602) is not null as made;
+select encrypt.pause_migration(7602);
+call encrypt.backfill(7602);
+select job_id as job from encrypt.migration_progress where migration_id = 7602 \gset
+select encrypt.resume_migration(7602) = :job as resumed;
 \set VERBOSITY sqlstate
 call encrypt.run_job(:job);
 set role regress_migration_other;
-call encrypt.backfill(9002);
+call encrypt.backfill(7602);
 call encrypt._run_own_job(:job);
 call encrypt.migrate('migration_owner.t', '{email}', key => 'migration_owner', search => '{email}');
-call encrypt.cutover(9002);
+call encrypt.cutover(7602);
 set role regress_migration_owner;
 call encrypt._run_own_job(null);
 call encrypt._run_own_job(0);
@@ -45,13 +45,13 @@ reset role;
 select encrypt.start_reencryption('migration_owner') as other \gset
 set role regress_migration_owner;
 call encrypt._run_own_job(:other);
-begin; call encrypt.backfill(9002); rollback;
-call encrypt.backfill(9002);
-call encrypt.verify(9002);
-call encrypt.cutover(9002);
-call encrypt.finalize_migration(9002);
+begin; call encrypt.backfill(7602); rollback;
+call encrypt.backfill(7602);
+call encrypt.verify(7602);
+call encrypt.cutover(7602);
+call encrypt.finalize_migration(7602);
 \set VERBOSITY default
-select phase from encrypt.migrations where migration_id = 9002;
+select phase from encrypt.migrations where migration_id = 7602;
 select count(*) from migration_owner.t where email = '7@example.org';
 
 reset role;
