@@ -227,7 +227,9 @@ select m.migration_id,
        j.job_id, j.kind as job, j.state as job_state,
        j.rows_done, j.rows_total, j.percent, j.rows_per_second, j.estimated_end, j.workers,
        coalesce(m.last_error, j.last_error) as last_error,
-       case when m.ended_at is null then encrypt._next_step(m.migration_id, m.phase collate "default") end as next_step
+       case when m.ended_at is not null then null
+            when j.state = 'paused' then format('select encrypt.resume_migration(%s);', m.migration_id)
+            else encrypt._next_step(m.migration_id, m.phase collate "default") end as next_step
 from encrypt.migrations m
 left join lateral (
     select p.* from encrypt.job_progress p

@@ -28,6 +28,7 @@ call encrypt.rollback_migration(7601);
 select encrypt.start_migration('migration_owner.t', '{email}', 'migration_owner', '{email}');
 select encrypt.start_backfill(7602) is not null as made;
 select encrypt.pause_migration(7602);
+select next_step from encrypt.migration_progress where migration_id = 7602;
 call encrypt.backfill(7602);
 select job_id as job from encrypt.migration_progress where migration_id = 7602 \gset
 select encrypt.resume_migration(7602) = :job as resumed;

@@ -1,3 +1,4 @@
+-- default settings only: the plans of catalog lookups are PostgreSQL's, and compiling them takes minutes
 -- Waiting for transactions from before a rotation is no round through the tables: however often a job looks whether they have
 -- ended, it is none that goes round and round and moves nothing, which fails.
 
