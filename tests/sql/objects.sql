@@ -1,3 +1,4 @@
+-- default settings only: catalogs do not depend on them
 -- Every object of the extension with what makes it safe: volatility, strictness, privileges, pinned paths, comments,
 -- enabled triggers, and that dumps carry its tables. One query per kind; a new object adds a line.
 set search_path = pg_catalog;

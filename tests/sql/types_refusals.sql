@@ -1,3 +1,4 @@
+-- default settings only: what is refused is read from catalogs
 -- Indexes, constraints and partitioning that would store the order of plaintexts are refused, with what to do instead.
 set client_min_messages = error;
 create schema types_refusals;
