@@ -28,7 +28,9 @@ $$;
 comment on function encrypt._keep_migrating_tables() is 'refuses to drop a table of a migration that has not ended';
 
 -- One migration after a command that was about its tables. A migration that was restored from a dump is followed, but nothing is
--- refused before a step has taken it over: while its tables are being restored, much is missing that is yet to come.
+-- refused before a step has taken it over: while its tables are being restored, much is missing that is yet to come. Several jobs of
+-- pg_restore fill our tables while others make indexes, and statements that were written then would lack what is not there yet: those
+-- of the dump stay.
 create function encrypt._follow_migration(migration integer, refuse boolean) returns void
     language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
 $$
@@ -56,6 +58,8 @@ begin
     perform encrypt._switch_keys(migration);
     if is_taken_over then
         perform encrypt._refresh_partitions(migration);
+    elsif current_setting('application_name') = 'pg_restore' then
+        return;
     end if;
     perform encrypt._refresh_sync(migration);
     -- Whoever knows better than what is refused sets session_replication_role to replica.
