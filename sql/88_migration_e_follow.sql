@@ -151,10 +151,12 @@ comment on function encrypt._refresh_pairs(integer) is 'notes which columns both
 create function encrypt._own_ddl(statement text) returns void
     language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
 $$
+declare
+    before constant text := coalesce(current_setting('pg_encrypt.own_ddl', true), 'off');
 begin
     perform set_config('pg_encrypt.own_ddl', 'on', true);
     execute statement;
-    perform set_config('pg_encrypt.own_ddl', 'off', true);
+    perform set_config('pg_encrypt.own_ddl', before, true);
 end
 $$;
 comment on function encrypt._own_ddl(text) is 'runs a statement that the event triggers leave alone';

@@ -85,7 +85,8 @@ declare
 begin
     perform encrypt._refuse_differences(migration);
     perform encrypt._remember_name(migration);
-    -- From here on the event triggers leave the tables alone, until dual write is installed the other way round.
+    -- From here on the event triggers leave the tables alone: they would look at each of the statements below, under locks.
+    perform set_config('pg_encrypt.own_ddl', 'on', true);
     delete from encrypt.sync_statements s where s.migration_id = migration;
     for item in select s.subname from pg_subscription s join pg_subscription_rel r on r.srsubid = s.oid
                 where s.subenabled and r.srrelid in (select p.live from encrypt._migration_pairs(migration) p)
@@ -200,6 +201,7 @@ begin
             hint = 'Drop them, and make them again after cutover.';
     end if;
     perform encrypt._install_sync(migration);
+    perform set_config('pg_encrypt.own_ddl', 'off', true);
 end
 $$;
 comment on function encrypt._exchange(integer) is
