@@ -81,7 +81,7 @@ $$
 declare
     found record;
 begin
-    -- First: the event triggers take a migration that has statements for one whose triggers are there (89_migration_j_follow.sql).
+    -- First: the event triggers take a migration that has statements for one whose triggers are there (89_migration_j_guard.sql).
     delete from encrypt.sync_statements s where s.migration_id = migration;
     delete from encrypt.column_pairs p where p.migration_id = migration;
     for found in

@@ -149,14 +149,10 @@ comment on function encrypt._refresh_pairs(integer) is 'notes which columns both
 
 -- DDL of our own fires event triggers, too, while half of a change is done, and many times in one step.
 create function encrypt._own_ddl(statement text) returns void
-    language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
+    language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set pg_encrypt.own_ddl = on as
 $$
-declare
-    before constant text := coalesce(current_setting('pg_encrypt.own_ddl', true), 'off');
 begin
-    perform set_config('pg_encrypt.own_ddl', 'on', true);
     execute statement;
-    perform set_config('pg_encrypt.own_ddl', before, true);
 end
 $$;
 comment on function encrypt._own_ddl(text) is 'runs a statement that the event triggers leave alone';
@@ -164,13 +160,11 @@ comment on function encrypt._own_ddl(text) is 'runs a statement that the event t
 -- Partitions that came or went since, pair by pair. One that went from the live tree is the application's no more. One that both
 -- trees have, for the same values, takes part from now on; it is empty, so there is nothing to copy.
 create function encrypt._refresh_partitions(migration integer) returns void
-    language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
+    language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set pg_encrypt.own_ddl = on as
 $$
 declare
     item record;
-    has_rows boolean;
 begin
-    perform set_config('pg_encrypt.own_ddl', 'on', true);
     loop
         select p.live, p.shadow into item
         from encrypt._migration_pairs(migration) p
@@ -198,8 +192,9 @@ begin
         order by i.inhrelid
         limit 1;
         exit when not found;
-        execute format('select exists (select from %s) or exists (select from %s)', item.live, item.shadow) into has_rows;
-        if has_rows then
+        if exists (select from unnest(array[item.live, item.shadow]) as t (relation)
+                   where encrypt._count_as_owner(t.relation, format(
+                       'select array[count(*)] from (select from %s limit 1) as f', t.relation)) <> '{0}') then
             raise exception using errcode = 'object_not_in_prerequisite_state',
                 message = format('partition %s of a migrating table and its counterpart %s must be empty', item.live, item.shadow),
                 hint = 'Attach an empty one, and insert the rows through the table.';
@@ -211,7 +206,6 @@ begin
         from encrypt.migration_relations r where r.migration_id = migration and r.plain in (item.live, item.shadow);
         perform encrypt._make_sync_triggers(item.live);
     end loop;
-    perform set_config('pg_encrypt.own_ddl', 'off', true);
 end
 $$;
 comment on function encrypt._refresh_partitions(integer) is 'lets partitions that came take part in a migration, and those that went not';

@@ -72,10 +72,11 @@ end
 $$;
 comment on function encrypt._rehearse_exchange(integer) is 'asks what the exchange will ask under locks';
 
--- Under locks, taken by the caller. Views, triggers, policies and publications are written down with the names that the
+-- Under locks, taken by the caller. The event triggers leave its statements alone (own_ddl): they would look at each of them, while
+-- everybody waits. Views, triggers, policies and publications are written down with the names that the
 -- live table has now, and made when these names are the other one's.
 create function encrypt._exchange(migration integer) returns void
-    language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
+    language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set pg_encrypt.own_ddl = on as
 $$
 declare
     again text[];
@@ -85,9 +86,6 @@ declare
 begin
     perform encrypt._refuse_differences(migration);
     perform encrypt._remember_name(migration);
-    -- From here on the event triggers leave the tables alone: they would look at each of the statements below, under locks.
-    perform set_config('pg_encrypt.own_ddl', 'on', true);
-    delete from encrypt.sync_statements s where s.migration_id = migration;
     for item in select s.subname from pg_subscription s join pg_subscription_rel r on r.srsubid = s.oid
                 where s.subenabled and r.srrelid in (select p.live from encrypt._migration_pairs(migration) p)
     loop
@@ -201,7 +199,6 @@ begin
             hint = 'Drop them, and make them again after cutover.';
     end if;
     perform encrypt._install_sync(migration);
-    perform set_config('pg_encrypt.own_ddl', 'off', true);
 end
 $$;
 comment on function encrypt._exchange(integer) is
