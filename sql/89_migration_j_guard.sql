@@ -29,8 +29,8 @@ comment on function encrypt._keep_migrating_tables() is 'refuses to drop a table
 
 -- One migration after a command that was about its tables. A migration that was restored from a dump is followed, but nothing is
 -- refused before a step has taken it over: while its tables are being restored, much is missing that is yet to come. Several jobs of
--- pg_restore fill our tables while others make indexes, and statements that were written then would lack what is not there yet: those
--- of the dump stay.
+-- pg_restore fill our tables while others make indexes, and statements that were written then would lack columns: those of the dump
+-- stay. Every dump sets check_function_bodies in the sessions that restore it; what they call themselves is up to PGAPPNAME.
 create function encrypt._follow_migration(migration integer, refuse boolean) returns void
     language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
 $$
@@ -58,7 +58,7 @@ begin
     perform encrypt._switch_keys(migration);
     if is_taken_over then
         perform encrypt._refresh_partitions(migration);
-    elsif current_setting('application_name') = 'pg_restore' then
+    elsif current_setting('check_function_bodies') = 'off' then
         return;
     end if;
     perform encrypt._refresh_sync(migration);
