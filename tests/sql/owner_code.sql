@@ -79,6 +79,24 @@ select purpose, version, state, relation, "column", "values" from encrypt.key_us
 select encrypt.leftover_plaintext('owner_code.t') is not null as told limit 1;
 select * from owner_code_others;
 
+-- A partition that comes during a migration.
+truncate owner_code_seen;
+set role regress_owner_code;
+create table owner_code.p (id integer primary key, secret text) partition by range (id);
+create table owner_code.p_1 partition of owner_code.p for values from (1) to (10);
+reset role;
+select encrypt.start_migration('owner_code.p', '{secret}', key => 'owner_code') as migration \gset
+set role regress_owner_code;
+create table owner_code.p_2_encrypted partition of owner_code.p_encrypted for values from (10) to (20);
+create table owner_code.p_2 (id integer not null, secret text);
+create index on owner_code.p_2 (id) where owner_code.note(1, 'predicate of a partition') > 0;
+alter table owner_code.p attach partition owner_code.p_2 for values from (10) to (20);
+reset role;
+select * from owner_code_others;
+insert into owner_code.p values (11, 'written to both');
+select count(*) from owner_code.p_2_encrypted;
+call encrypt.rollback_migration(:migration);
+
 drop table owner_code_seen cascade;
 drop schema owner_code cascade;
 drop owned by regress_owner_code;
