@@ -83,12 +83,30 @@ end
 $$;
 comment on function encrypt._migration_locks(integer) is 'what a step locks, and in which order';
 
+-- In a mode that keeps nobody from reading and writing: to wait for DDL or VACUUM of others makes no queue of the application's
+-- statements, as waiting for a stronger lock would, and what is asked of the catalogs meanwhile stays as it is.
+create function encrypt._lock_out_ddl(migration integer, deadline timestamptz) returns void
+    language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
+$$
+declare
+    relation regclass;
+begin
+    for relation in select l.relation from encrypt._migration_locks(migration) l
+                    where l.place between 3 and 6 order by l.place, l.relation::oid loop
+        perform encrypt._lock_relation(relation, 'share update exclusive', deadline);
+    end loop;
+end
+$$;
+comment on function encrypt._lock_out_ddl(integer, timestamptz) is
+    'locks the tables of a migration against DDL, until a time, while the application goes on';
+
 create function encrypt._lock_migration(migration integer, deadline timestamptz) returns void
     language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
 $$
 declare
     wanted record;
 begin
+    perform encrypt._lock_out_ddl(migration, deadline);
     for wanted in select * from encrypt._migration_locks(migration) l order by l.place, l.relation::oid loop
         perform encrypt._lock_relation(wanted.relation, wanted.mode, deadline);
     end loop;
@@ -135,5 +153,6 @@ comment on function encrypt._lock_holders(integer, timestamptz) is
 revoke all on function encrypt._limit_waits(timestamptz) from public;
 revoke all on function encrypt._lock_relation(regclass, text, timestamptz) from public;
 revoke all on function encrypt._migration_locks(integer) from public;
+revoke all on function encrypt._lock_out_ddl(integer, timestamptz) from public;
 revoke all on function encrypt._lock_migration(integer, timestamptz) from public;
 revoke all on function encrypt._lock_holders(integer, timestamptz) from public;

@@ -250,6 +250,60 @@ $$;
 comment on function encrypt._settings_statements(integer) is
     'statements that give the shadows what was changed on the live tables meanwhile';
 
+-- Which versions of which rows of the catalogs say what the tables are: where two answers are equal, nothing was changed between
+-- them. Locks on the tables do not say so much: GRANT, for one, waits for none.
+create function encrypt._definition(migration integer) returns text
+    language plpgsql stable security definer set search_path = pg_catalog, pg_temp as
+$$
+begin
+    return (
+    with tables as materialized (
+        select x.oid::oid as oid from encrypt._migration_pairs(migration) p cross join lateral unnest(array[p.live, p.shadow]) as x (oid)
+    ),
+    relations as materialized (
+        select t.oid from tables t
+        union all
+        select i.indexrelid from pg_index i where i.indrelid in (select t.oid from tables t)
+        union all
+        select d.objid from pg_depend d
+        where d.classid = 'pg_class'::regclass and d.refclassid = 'pg_class'::regclass and d.refobjid in (select t.oid from tables t)
+          and d.refobjsubid > 0 and d.deptype in ('a', 'i')
+    ),
+    objects (class, object, part, version) as materialized (
+        select 'pg_class'::regclass, c.oid, 0, c.xmin from pg_class c where c.oid in (select r.oid from relations r)
+        union all
+        select 'pg_index', i.indexrelid, 0, i.xmin from pg_index i where i.indrelid in (select t.oid from tables t)
+        union all
+        select 'pg_sequence', s.seqrelid, 0, s.xmin from pg_sequence s where s.seqrelid in (select r.oid from relations r)
+        union all
+        select 'pg_attribute', a.attrelid, a.attnum, a.xmin from pg_attribute a where a.attrelid in (select t.oid from tables t)
+        union all
+        select 'pg_attrdef', d.oid, 0, d.xmin from pg_attrdef d where d.adrelid in (select t.oid from tables t)
+        union all
+        select 'pg_constraint', o.oid, 0, o.xmin from pg_constraint o
+        where o.conrelid in (select t.oid from tables t) or o.confrelid in (select t.oid from tables t)
+        union all
+        select 'pg_statistic_ext', s.oid, 0, s.xmin from pg_statistic_ext s where s.stxrelid in (select t.oid from tables t)
+        union all
+        select 'pg_inherits', i.inhrelid, i.inhseqno, i.xmin from pg_inherits i
+        where i.inhparent in (select t.oid from tables t) or i.inhrelid in (select t.oid from tables t)
+        union all
+        select 'pg_trigger', g.oid, 0, g.xmin from pg_trigger g where g.tgrelid in (select t.oid from tables t)
+    )
+    select string_agg(f.fact, ' ' order by f.fact collate "C")
+    from (
+        select concat_ws(':', o.class::oid, o.object, o.part, o.version) as fact from objects o
+        union all
+        select concat_ws(':', 'comment', d.classoid, d.objoid, d.objsubid, d.xmin) from pg_description d
+        where (d.classoid, d.objoid) in (select o.class::oid, o.object from objects o)
+        union all
+        select concat_ws(':', 'statements', s.relation::oid, s.event, s.level, s.xmin) from encrypt.sync_statements s
+        where s.migration_id = migration
+    ) as f);
+end
+$$;
+comment on function encrypt._definition(integer) is 'a text that is another one when the definition of a migration''s tables has changed';
+
 -- Who may use a column may use what it consists of in the other table.
 create function encrypt._expected_privileges(migration integer, live regclass, shadow regclass) returns jsonb
     language plpgsql stable set search_path = pg_catalog, pg_temp as
@@ -280,6 +334,7 @@ revoke all on function
     encrypt._shadow_differences(integer),
     encrypt._refuse_differences(integer),
     encrypt._settings_statements(integer),
+    encrypt._definition(integer),
     encrypt._expected_privileges(integer, regclass, regclass),
     encrypt._sorted_acl(aclitem[])
 from public;

@@ -56,26 +56,38 @@ end
 $$;
 comment on function encrypt._exchange_names(integer) is 'gives the names of the live tables and their parts to the shadows';
 
--- Before the locks: what would be refused under them is refused while nobody waits, and the queries of the exchange have
--- their plans when everybody does. What it finds may change until the locks are held, so all of it is asked again.
-create function encrypt._rehearse_exchange(migration integer) returns void
+-- Takes the locks of an exchange. What has to be known of the tables, and be equal on both, is asked before, while everybody goes on,
+-- and is still so when everybody waits if their definition is the same then. The rest of what the exchange asks is asked here only
+-- for its plans. Returns the statements that the shadows need to be as the live tables are.
+create function encrypt._lock_for_exchange(migration integer, lock_timeout interval) returns text[]
     language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
 $$
+declare
+    settings text[];
+    definition text;
 begin
     perform encrypt._take_over(migration);
+    perform encrypt._lock_out_ddl(migration, clock_timestamp() + lock_timeout);
+    definition := encrypt._definition(migration);
     perform encrypt._check_sync(migration);
     perform encrypt._refuse_differences(migration);
-    perform from encrypt._settings_statements(migration);
+    settings := array(select s from encrypt._settings_statements(migration) s);
     perform from encrypt._stray_dependents(migration);
-    perform from encrypt._migration_locks(migration);
+
+    perform encrypt._lock_migration(migration, clock_timestamp() + lock_timeout);
+    if encrypt._definition(migration) is distinct from definition then
+        raise exception using errcode = 'lock_not_available', message = 'the table was altered meanwhile';
+    end if;
+    return settings;
 end
 $$;
-comment on function encrypt._rehearse_exchange(integer) is 'asks what the exchange will ask under locks';
+comment on function encrypt._lock_for_exchange(integer, interval) is
+    'locks the tables of a migration, which correspond; returns statements that make their settings equal';
 
--- Under locks, taken by the caller. The event triggers leave its statements alone (own_ddl): they would look at each of them, while
--- everybody waits. Views, triggers, policies and publications are written down with the names that the
+-- Under the locks of _lock_for_exchange, which gave the settings. The event triggers leave its statements alone (own_ddl): they would
+-- look at each of them, while everybody waits. Views, triggers, policies and publications are written down with the names that the
 -- live table has now, and made when these names are the other one's.
-create function encrypt._exchange(migration integer) returns void
+create function encrypt._exchange(migration integer, settings text[]) returns void
     language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set pg_encrypt.own_ddl = on as
 $$
 declare
@@ -84,7 +96,6 @@ declare
     item record;
     statement text;
 begin
-    perform encrypt._refuse_differences(migration);
     perform encrypt._remember_name(migration);
     for item in select s.subname from pg_subscription s join pg_subscription_rel r on r.srsubid = s.oid
                 where s.subenabled and r.srrelid in (select p.live from encrypt._migration_pairs(migration) p)
@@ -95,6 +106,9 @@ begin
             hint = format('alter subscription %I disable;', item.subname);
     end loop;
 
+    foreach statement in array settings || array(select s from encrypt._exposed_settings(migration) s) loop
+        execute statement;
+    end loop;
     -- The name of the table that is in use is that of its schema, too, which may have been another meanwhile.
     for item in
         select p.shadow, l.relnamespace::regnamespace as schema
@@ -103,10 +117,6 @@ begin
         join pg_class s on s.oid = p.shadow and s.relnamespace <> l.relnamespace
     loop
         execute format('alter table %s set schema %s', item.shadow, item.schema);
-    end loop;
-    for statement in select s from encrypt._settings_statements(migration) s
-                     union all select s from encrypt._exposed_settings(migration) s loop
-        execute statement;
     end loop;
 
     -- A subscription knows its tables by identity, and skips what arrives for another. REFRESH would make the other known, but
@@ -201,12 +211,12 @@ begin
     perform encrypt._install_sync(migration);
 end
 $$;
-comment on function encrypt._exchange(integer) is
+comment on function encrypt._exchange(integer, text[]) is
     'makes the shadow of a migration the table that applications use, and the other way round';
 
 -- why: helpers of the steps, with the rights of the extension's owner
 revoke all on function
     encrypt._exchange_names(integer),
-    encrypt._rehearse_exchange(integer),
-    encrypt._exchange(integer)
+    encrypt._lock_for_exchange(integer, interval),
+    encrypt._exchange(integer, text[])
 from public;

@@ -3,15 +3,16 @@
 -- Each is a loop of short transactions. One either does what it should within lock_timeout or changes nothing, says who
 -- was in the way, and is tried again after a pause in which everyone who queued behind it goes on. Sessions are never ended.
 
-create function encrypt._cut_over(migration integer, deadline timestamptz) returns boolean
+create function encrypt._cut_over(migration integer, lock_timeout interval) returns boolean
     language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
 $$
 declare
     unknown regclass;
+    settings text[];
 begin
     perform encrypt._migration_for(migration, 'verified');
     perform encrypt._check_exposed_name(migration);
-    if encrypt._prepare_swap(migration, deadline) then
+    if encrypt._prepare_swap(migration, clock_timestamp() + lock_timeout) then
         return false;
     end if;
     -- Plans of the first minutes are made from its statistics.
@@ -25,18 +26,16 @@ begin
             return false;
         end if;
     end if;
-    perform encrypt._rehearse_exchange(migration);
-    perform encrypt._lock_migration(migration, deadline);
-    perform encrypt._check_sync(migration);
+    settings := encrypt._lock_for_exchange(migration, lock_timeout);
     -- DDL that came before the locks can have taken that back.
     perform encrypt._migration_for(migration, 'verified');
-    perform encrypt._exchange(migration);
+    perform encrypt._exchange(migration, settings);
     update encrypt.migrations m set phase = 'cut_over', cut_over_at = clock_timestamp(), last_error = null
     where m.migration_id = migration;
     return true;
 end
 $$;
-comment on function encrypt._cut_over(integer, timestamptz) is 'one transaction of cutover; true when it was the last';
+comment on function encrypt._cut_over(integer, interval) is 'one transaction of cutover; true when it was the last';
 
 -- Batches of a job would go on to write the shadow.
 create function encrypt._cancel_jobs(migration integer) returns boolean
@@ -56,11 +55,12 @@ end
 $$;
 comment on function encrypt._cancel_jobs(integer) is 'cancels the jobs of a migration; whether there were any';
 
-create function encrypt._roll_back(migration integer, deadline timestamptz) returns boolean
+create function encrypt._roll_back(migration integer, lock_timeout interval) returns boolean
     language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
 $$
 declare
     found_migration encrypt.migrations;
+    settings text[];
 begin
     found_migration := encrypt._migration_for(migration, 'dual_writing', 'backfilling', 'backfilled', 'verified', 'cut_over');
     if encrypt._cancel_jobs(migration) then
@@ -69,23 +69,21 @@ begin
     if found_migration.phase = 'cut_over' then
         -- The way back is the way there. Then everything is as it was before cutover, where a rollback can begin anew
         -- if the next transaction of it never comes.
-        if encrypt._prepare_swap(migration, deadline) then
+        if encrypt._prepare_swap(migration, clock_timestamp() + lock_timeout) then
             return false;
         end if;
-        perform encrypt._rehearse_exchange(migration);
-        perform encrypt._lock_migration(migration, deadline);
-        perform encrypt._check_sync(migration);
+        settings := encrypt._lock_for_exchange(migration, lock_timeout);
         if exists (select from encrypt.migrations m where m.migration_id = migration and (m.verification ->> 'outdated')::boolean) then
             raise exception using errcode = 'object_not_in_prerequisite_state',
                 message = format('migration %s: columns were added or dropped since cutover', migration),
                 detail = 'The plaintext table may lack values that were written before both tables had the column.',
                 hint = format('call encrypt.verify(%s); and then again: call encrypt.rollback_migration(%1$s);', migration);
         end if;
-        perform encrypt._exchange(migration);
+        perform encrypt._exchange(migration, settings);
         update encrypt.migrations m set phase = 'verified', cut_over_at = null where m.migration_id = migration;
         return false;
     end if;
-    perform encrypt._lock_migration(migration, deadline);
+    perform encrypt._lock_migration(migration, clock_timestamp() + lock_timeout);
     perform encrypt._remove_sync(migration);
     perform encrypt._drop_shadow_keys(migration);
     perform encrypt._drop_shadow(migration);
@@ -93,9 +91,9 @@ begin
     return true;
 end
 $$;
-comment on function encrypt._roll_back(integer, timestamptz) is 'one transaction of a rollback; true when it was the last';
+comment on function encrypt._roll_back(integer, interval) is 'one transaction of a rollback; true when it was the last';
 
-create function encrypt._finalize(migration integer, deadline timestamptz) returns boolean
+create function encrypt._finalize(migration integer, lock_timeout interval) returns boolean
     language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
 $$
 declare
@@ -105,7 +103,7 @@ begin
     if encrypt._cancel_jobs(migration) then
         return false;
     end if;
-    perform encrypt._lock_migration(migration, deadline);
+    perform encrypt._lock_migration(migration, clock_timestamp() + lock_timeout);
     perform encrypt._remove_sync(migration);
     perform encrypt._drop_shadow_keys(migration);
     if not exists (select from pg_class c where c.oid = found_migration.live) then
@@ -120,7 +118,7 @@ begin
     return true;
 end
 $$;
-comment on function encrypt._finalize(integer, timestamptz) is 'one transaction of finalize_migration; true when it was the last';
+comment on function encrypt._finalize(integer, interval) is 'one transaction of finalize_migration; true when it was the last';
 
 create function encrypt._end_migration(migration integer, phase text) returns void
     language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
@@ -144,7 +142,6 @@ create function encrypt._try_step(step text, migration integer, lock_timeout int
 $$
 declare
     began timestamptz := clock_timestamp();
-    deadline timestamptz := began + lock_timeout;
     done boolean;
     holders text;
 begin
@@ -159,11 +156,11 @@ begin
             message = 'lock_timeout and attempts must be greater than zero';
     end if;
     begin
-        perform encrypt._limit_waits(deadline);
+        perform encrypt._limit_waits(began + lock_timeout);
         done := case step
-            when 'cutover' then encrypt._cut_over(migration, deadline)
-            when 'rollback' then encrypt._roll_back(migration, deadline)
-            when 'finalize' then encrypt._finalize(migration, deadline)
+            when 'cutover' then encrypt._cut_over(migration, lock_timeout)
+            when 'rollback' then encrypt._roll_back(migration, lock_timeout)
+            when 'finalize' then encrypt._finalize(migration, lock_timeout)
         end;
     exception when lock_not_available or deadlock_detected then
         -- All locks are gone by now: who is in the way is asked while nobody waits for this.
@@ -259,8 +256,8 @@ comment on procedure encrypt.finalize_migration(integer, interval, integer) is
 
 -- why: they check the caller themselves, but only whoever owns tables has a use for them; _try_step, _report_step
 -- and _run_step stay open to the procedures' callers
-revoke all on function encrypt._cut_over(integer, timestamptz) from public;
+revoke all on function encrypt._cut_over(integer, interval) from public;
 revoke all on function encrypt._cancel_jobs(integer) from public;
-revoke all on function encrypt._roll_back(integer, timestamptz) from public;
-revoke all on function encrypt._finalize(integer, timestamptz) from public;
+revoke all on function encrypt._roll_back(integer, interval) from public;
+revoke all on function encrypt._finalize(integer, interval) from public;
 revoke all on function encrypt._end_migration(integer, text) from public;
