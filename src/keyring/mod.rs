@@ -31,6 +31,7 @@ use crate::error::Error;
 use crate::guc;
 use crate::pg::{inval, secret::SecretBox};
 use foldhash::HashMap;
+use pg_encrypt_core::random::Reserve;
 use pgrx::pg_sys::Oid;
 use std::cell::RefCell;
 use std::time::Instant;
@@ -48,6 +49,8 @@ struct Keyring {
     values: Vec<SecretBox<values::ValueSubkey>>,
     tokens: Vec<SecretBox<tokens::IndexSubkey>>,
     epochs: values::EpochCache,
+    /// Epochs for the transactions to come.
+    reserve: Option<SecretBox<Reserve>>,
     /// Subkeys by what they were derived from; valid as long as the data key.
     derived: HashMap<resolve::Derivation, Handle>,
     /// What a role's request led to in this generation.

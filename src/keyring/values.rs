@@ -7,7 +7,7 @@ use crate::catalog::keys::KeyRow;
 use crate::error::Error;
 use crate::pg::call::{MAX_VARLENA, TooLarge};
 use crate::pg::inval;
-use crate::pg::secret::SecretBox;
+use crate::pg::secret::{SecretBox, protection};
 use crate::pg::site::{Remembered, Site};
 use pg_encrypt_core::compress::decompress;
 use pg_encrypt_core::deterministic::SivKey;
@@ -15,8 +15,9 @@ use pg_encrypt_core::envelope::{
     EPOCH_LEN, Envelope, EpochKey, Format, SealError, Sealer, TypeCode, ValueKey,
 };
 use pg_encrypt_core::key::KeyId;
-use pg_encrypt_core::random::os_random;
+use pg_encrypt_core::random::{Reserve, os_random};
 use pgrx::pg_sys::{self, Datum};
+use std::time::{SystemTime, UNIX_EPOCH};
 use zeroize::Zeroizing;
 
 /// Everything that one data key does in one context.
@@ -231,16 +232,6 @@ fn open_compressed<'a>(
 /// The longest plaintext that a compressed value may claim: what fits into a datum.
 const MAX_PLAINTEXT: usize = MAX_VARLENA - pg_sys::VARHDRSZ;
 
-impl ValueSubkey {
-    #[cold]
-    fn new_epoch(&mut self, transaction: u64) -> Result<(), Error> {
-        let epoch = os_random::<EPOCH_LEN>()?;
-        self.sealer = Some(Sealer::new(self.key.epoch_key(&epoch)));
-        self.sealer_transaction = transaction;
-        Ok(())
-    }
-}
-
 impl Keyring {
     #[inline]
     fn value(&mut self, handle: Handle) -> &mut ValueSubkey {
@@ -275,11 +266,24 @@ impl Keyring {
                 sealed => return Ok(sealed?),
             }
         }
-        subkey.new_epoch(transaction)?;
-        match &mut subkey.sealer {
-            Some(sealer) => Ok(sealer.seal_into(type_code, compressed, key_id, row_id, bytes, out)?),
-            None => Err(Error::KeyChanged),
+        let epoch = self.new_epoch()?;
+        let subkey = self.value(handle);
+        let sealer = subkey.sealer.insert(Sealer::new(subkey.key.epoch_key(&epoch)));
+        subkey.sealer_transaction = transaction;
+        Ok(sealer.seal_into(type_code, compressed, key_id, row_id, bytes, out)?)
+    }
+
+    #[inline]
+    fn new_epoch(&mut self) -> Result<[u8; EPOCH_LEN], Error> {
+        if protection().inherited_regions > 0 {
+            return Ok(os_random()?);
         }
+        let reserve = match &mut self.reserve {
+            Some(reserve) => reserve,
+            none => none.insert(secret(Reserve::new())?),
+        };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        Ok(reserve.draw(now.map_or(0, |since| since.as_nanos() as u64))?)
     }
 
     #[inline]

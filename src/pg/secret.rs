@@ -24,6 +24,8 @@ struct Arena {
 pub struct Protection {
     /// Regions that could not be locked (`RLIMIT_MEMLOCK`), so that the system may swap them out.
     pub unlocked_regions: u32,
+    /// Regions that a forked child would find as they are: kernels before 4.14 wipe none.
+    pub inherited_regions: u32,
     pub regions: u32,
 }
 
@@ -123,7 +125,9 @@ impl Arena {
             }
             // WIPEONFORK is what keeps a child from inheriting keys; a kernel without it (before 4.14) is told apart
             // from one that merely limits locking.
-            libc::madvise(address, REGION, libc::MADV_WIPEONFORK);
+            if libc::madvise(address, REGION, libc::MADV_WIPEONFORK) != 0 {
+                self.protection.inherited_regions += 1;
+            }
             libc::madvise(address, REGION, libc::MADV_DONTDUMP);
             self.protection.regions += 1;
             if libc::mlock(address, REGION) != 0 {

@@ -307,6 +307,9 @@ impl Short {
     fn tag(&self, key: &MessageKey) -> [u8; TAG_LEN] {
         let groups = if self.used <= GROUP {
             &self.input[SHORT - GROUP..]
+        } else if self.used == GROUP + 1 {
+            // A group and a block: less than two groups. An e-mail address in a searchable type.
+            &self.input[SHORT - GROUP - 1..]
         } else {
             &self.input[..]
         };
