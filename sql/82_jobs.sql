@@ -162,7 +162,7 @@ begin
         where j.kind = _create_job.kind and j.subject = _create_job.subject and j.ended_at is null;
         raise exception using errcode = 'object_not_in_prerequisite_state',
             message = format('job %s does that already', made),
-            hint = format('call encrypt.run_job(%s);', made);
+            hint = format('Run: call encrypt.run_job(%s);', made);
     end if;
     return made;
 end

@@ -15,7 +15,7 @@ begin
     select * into m from encrypt.migrations r where r.migration_id = migration for update;
     if m.migration_id is null then
         raise exception using errcode = 'undefined_object', message = format('migration %s does not exist', migration),
-            hint = 'select migration_id, live, phase from encrypt.migrations;';
+            hint = 'Run: select migration_id, live, phase from encrypt.migrations;';
     end if;
     -- Either table may have been dropped. Of an ended migration whose table was dropped nothing is left to own.
     select c.relowner, c.oid into owner, owned from pg_class c where c.oid in (m.live, m.shadow)
@@ -41,7 +41,7 @@ begin
     if m.phase <> all (phases) then
         raise exception using errcode = 'object_not_in_prerequisite_state',
             message = format('migration %s is %s, not %s', migration, m.phase, array_to_string(phases, ' or ')),
-            hint = encrypt._next_step(migration, m.phase);
+            hint = 'Run: ' || encrypt._next_step(migration, m.phase);
     end if;
     return m;
 end

@@ -9,7 +9,7 @@ declare
 begin
     if coalesce(cardinality(columns), 0) = 0 or array_position(columns, null) is not null then
         raise exception using errcode = 'invalid_parameter_value', message = 'no columns to encrypt',
-            hint = format('select encrypt.start_migration(%L, ''{COLUMN, ...}'');', target);
+            hint = format('Run: select encrypt.start_migration(%L, ''{COLUMN, ...}'');', target);
     end if;
     select c into wrong from unnest(columns) as c group by c having count(*) > 1 limit 1;
     if wrong is not null then

@@ -23,7 +23,7 @@ begin
             raise exception using
                 errcode = case when o.key in ('strategy', 'expose') then 'feature_not_supported' else 'invalid_parameter_value' end,
                 message = format('option "%s" of a migration can''t be "%s"', o.key, o.value),
-                hint = format('options => %L', jsonb_build_object(o.key, allowed -> o.key -> 0));
+                hint = format('Pass options => %L.', jsonb_build_object(o.key, allowed -> o.key -> 0));
         end if;
     end loop;
     foreach named in array '{types,contexts,normalizers}'::text[] loop
@@ -43,7 +43,7 @@ begin
     end if;
     if options ->> 'expose' in ('columns', 'view') and options ->> 'checks' = 'keep' then
         raise exception using errcode = 'invalid_parameter_value',
-            message = 'a check can''t be kept on columns whose names are other ones', hint = 'options => ''{"checks": "drop"}''';
+            message = 'a check can''t be kept on columns whose names are other ones', hint = 'Pass options => ''{"checks": "drop"}''.';
     end if;
 end
 $$;
@@ -54,16 +54,20 @@ create function encrypt._refuse_migration(target regclass, reasons text[], remed
 $$
 declare
     detail constant text := (select string_agg(format('%s.', r), E'\n' order by r) from unnest(reasons) as r);
-    statements constant text := (select string_agg(distinct r, E'\n') from unnest(remedies) as r where r is not null);
+    -- Statements can be pasted as they are; advice comes after them.
+    help constant text := (
+        select concat_ws(E'\n', 'Run: ' || string_agg(distinct r, E'\n') filter (where r like '%;'),
+                         string_agg(distinct r, E'\n') filter (where r not like '%;'))
+        from unnest(remedies) as r);
 begin
     if detail is null then
         return;
-    elsif statements is null then
+    elsif help = '' then
         raise exception using errcode = 'feature_not_supported', message = format('table %s can''t be migrated', target),
             detail = detail;
     end if;
     raise exception using errcode = 'feature_not_supported', message = format('table %s can''t be migrated', target),
-        detail = detail, hint = statements;
+        detail = detail, hint = help;
 end
 $$;
 comment on function encrypt._refuse_migration(regclass, text[], text[]) is 'raises if there is a reason';
@@ -91,18 +95,18 @@ begin
     end if;
     if not exists (select from encrypt.keys k where k.name = key) then
         raise exception using errcode = 'undefined_object', message = format('key "%s" does not exist', key),
-            hint = format('select encrypt.create_key(%L);', key);
+            hint = format('Run: select encrypt.create_key(%L);', key);
     end if;
     -- Dual write uses the key in the owner's name, and after cutover it decrypts what is written: no detour to a key.
     if not (encrypt.has_key_privilege(key, 'encrypt', caller) and encrypt.has_key_privilege(key, 'decrypt', caller)) then
         raise exception using errcode = 'insufficient_privilege',
             message = format('role "%s" may not encrypt and decrypt with key "%s"', caller, key),
-            hint = format('select encrypt.grant_key(%L, %L, ''encrypt'', ''decrypt'');', key, caller);
+            hint = format('Run: select encrypt.grant_key(%L, %L, ''encrypt'', ''decrypt'');', key, caller);
     end if;
     -- Under another level the catalog would be read as it was before the locks.
     if current_setting('transaction_isolation') <> 'read committed' then
         raise exception using errcode = 'invalid_transaction_state', message = 'a migration starts in a transaction that is READ COMMITTED',
-            hint = 'begin isolation level read committed;';
+            hint = 'Run it in: begin isolation level read committed;';
     end if;
 end
 $$;
@@ -219,7 +223,7 @@ begin
         order by 1
     loop
         raise warning 'subscription "%" fills %: disable it for the cutover, and enable it afterwards', found.subname, target
-            using hint = format('alter subscription %I disable; ... alter subscription %I enable;', found.subname, found.subname);
+            using hint = format('Run: alter subscription %I disable; and then: alter subscription %I enable;', found.subname, found.subname);
     end loop;
 end
 $$;
@@ -272,7 +276,7 @@ begin
                              case when 'encrypt' = any (found.missing) then 'its statements fail'
                                   when 'decrypt' = any (found.missing) then 'it sees ciphertext'
                                   else 'some of its searches fail' end),
-            hint = format('select encrypt.grant_key(%L, %L, %s);', key, found.grantee::regrole,
+            hint = format('Run: select encrypt.grant_key(%L, %L, %s);', key, found.grantee::regrole,
                           (select string_agg(quote_literal(m.privilege), ', ') from unnest(found.missing) as m (privilege)));
     end loop;
 end

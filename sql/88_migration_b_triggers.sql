@@ -206,8 +206,8 @@ begin
         raise exception using errcode = 'object_not_in_prerequisite_state',
             message = format('a table of migration %s was dropped', migration),
             detail = 'Dual write needs both the table and its counterpart.',
-            hint = format(case when is_cut_over then 'call encrypt.finalize_migration(%s);'
-                          else 'call encrypt.rollback_migration(%s);' end, migration);
+            hint = format(case when is_cut_over then 'Run: call encrypt.finalize_migration(%s);'
+                          else 'Run: call encrypt.rollback_migration(%s);' end, migration);
     end if;
     select w.relation, w.name into lost from encrypt._lost_triggers(migration) w limit 1;
     if lost.name is not null then

@@ -217,7 +217,7 @@ begin
     if job_state = 'paused' then
         raise exception using errcode = 'object_not_in_prerequisite_state',
             message = format('migration %s is paused', migration),
-            hint = format('select encrypt.resume_migration(%s);', migration);
+            hint = format('Run: select encrypt.resume_migration(%s);', migration);
     end if;
 end
 $$;

@@ -108,7 +108,7 @@ begin
     if m.phase not in ('backfilled', 'verified', 'cut_over') then
         raise exception using errcode = 'object_not_in_prerequisite_state',
             message = format('migration %s is %s: its rows are not all copied', migration, m.phase),
-            hint = format('call encrypt.backfill(%s);', migration);
+            hint = format('Run: call encrypt.backfill(%s);', migration);
     end if;
     if not fraction between 0 and 1 or fraction = 0 then
         raise exception using errcode = 'invalid_parameter_value', message = 'fraction must be above 0 and at most 1';

@@ -269,7 +269,7 @@ begin
         if relation <> item.live then
             raise exception using errcode = 'object_not_in_prerequisite_state',
                 message = format('column %I of table %s can''t be renamed: it follows that of table %s', item.other, relation, item.live),
-                hint = format('alter table %s rename column %I to %I;', item.live, item.other, renamed);
+                hint = format('Run: alter table %s rename column %I to %I;', item.live, item.other, renamed);
         end if;
         update encrypt.migrations m set key_columns = array_replace(m.key_columns, item.other, renamed)
         where m.migration_id = item.migration_id and item.other = any (m.key_columns);

@@ -79,7 +79,7 @@ begin
     if taken is not null then
         raise exception using errcode = 'duplicate_table',
             message = format('%s has the name that the decrypting view needs', taken),
-            hint = format('alter table %s rename to ...;', taken);
+            hint = format('Run: alter table %s rename to ...;', taken);
     end if;
 end
 $$;

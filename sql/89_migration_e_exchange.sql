@@ -103,7 +103,7 @@ begin
         -- Its apply worker holds no lock between transactions, and could have looked up the table just before.
         raise exception using errcode = 'object_not_in_prerequisite_state',
             message = format('subscription "%s" writes to the table', item.subname),
-            hint = format('alter subscription %I disable;', item.subname);
+            hint = format('Run: alter subscription %I disable;', item.subname);
     end loop;
 
     foreach statement in array settings || array(select s from encrypt._exposed_settings(migration) s) loop

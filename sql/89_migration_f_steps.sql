@@ -77,7 +77,7 @@ begin
             raise exception using errcode = 'object_not_in_prerequisite_state',
                 message = format('migration %s: columns were added or dropped since cutover', migration),
                 detail = 'The plaintext table may lack values that were written before both tables had the column.',
-                hint = format('call encrypt.verify(%s); and then again: call encrypt.rollback_migration(%1$s);', migration);
+                hint = format('Run: call encrypt.verify(%s); and then again: call encrypt.rollback_migration(%1$s);', migration);
         end if;
         perform encrypt._exchange(migration, settings);
         update encrypt.migrations m set phase = 'verified', cut_over_at = null where m.migration_id = migration;
@@ -149,7 +149,7 @@ begin
     if current_setting('transaction_isolation') <> 'read committed' then
         raise exception using errcode = 'feature_not_supported',
             message = 'a migration''s steps need isolation level read committed',
-            hint = 'set default_transaction_isolation = ''read committed'';';
+            hint = 'Run: set default_transaction_isolation = ''read committed'';';
     end if;
     if lock_timeout <= interval '0' or attempts < 1 then
         raise exception using errcode = 'invalid_parameter_value',
@@ -193,7 +193,7 @@ begin
     found_migration := encrypt._migration_for(migration, 'cut_over', 'rolled_back', 'finalized');
     if step = 'cutover' then
         raise notice 'table % is encrypted; writes go on to %, too', found_migration.live, found_migration.shadow
-            using hint = format('call encrypt.finalize_migration(%s); or call encrypt.rollback_migration(%s);',
+            using hint = format('Run: call encrypt.finalize_migration(%s); or: call encrypt.rollback_migration(%s);',
                                 migration, migration);
         perform encrypt._announce_privileges(migration);
     elsif step = 'rollback' then

@@ -17,7 +17,7 @@ begin
         raise exception using errcode = 'object_not_in_prerequisite_state',
             message = format('migration %s of table %s is of other columns', existing, target),
             detail = 'Its columns are ' || (select string_agg(quote_ident(c), ', ') from unnest(its_columns) as c),
-            hint = format('call encrypt.rollback_migration(%s);', existing);
+            hint = format('Run: call encrypt.rollback_migration(%s);', existing);
     end if;
     return existing;
 end
@@ -46,7 +46,7 @@ begin
             detail = coalesce(m.last_error, (select j.last_error from encrypt.jobs j
                                              where j.subject = migration::text and j.kind in ('backfill', 'verify')
                                              order by j.job_id desc limit 1)),
-            hint = encrypt._next_step(migration, m.phase);
+            hint = 'Run: ' || encrypt._next_step(migration, m.phase);
     end if;
     if name is not null then
         raise notice 'migration %: % of table %', migration, name, m.live;
@@ -107,14 +107,14 @@ begin
             raise exception using errcode = 'object_not_in_prerequisite_state',
                 message = format('job %s is %s', job, p.state),
                 detail = p.last_error,
-                hint = format('select encrypt.resume_migration(%s);', migration);
+                hint = format('Run: select encrypt.resume_migration(%s);', migration);
         end if;
         return false;
     end if;
     if running = 0 and encrypt.start_workers(job, workers) = 0 then
         raise exception using errcode = 'configuration_limit_exceeded',
             message = format('no background worker for job %s could be started', job),
-            hint = format('call encrypt.%s(%s);', p.kind, migration);
+            hint = format('Run: call encrypt.%s(%s);', p.kind, migration);
     end if;
     raise notice '% of % rows, % %%, % rows/s, until %', p.rows_done, p.rows_total, coalesce(p.percent, 0),
         p.rows_per_second, coalesce(to_char(p.estimated_end, 'HH24:MI:SS'), '?');
@@ -188,7 +188,7 @@ begin
     if job is null then
         raise exception using errcode = 'object_not_in_prerequisite_state',
             message = format('migration %s has no job that could be paused', migration),
-            hint = 'select * from encrypt.migration_progress;';
+            hint = 'Run: select * from encrypt.migration_progress;';
     end if;
     perform encrypt.pause_job(job);
 end
@@ -208,7 +208,7 @@ begin
         -- A job that failed has ended for the index of open jobs only if nothing can be resumed.
         raise exception using errcode = 'object_not_in_prerequisite_state',
             message = format('migration %s has no job that could go on', migration),
-            hint = encrypt._next_step(migration, (select m.phase from encrypt.migrations m where m.migration_id = migration));
+            hint = 'Run: ' || encrypt._next_step(migration, (select m.phase from encrypt.migrations m where m.migration_id = migration));
     end if;
     perform encrypt.resume_job(job);
     if workers > 0 then

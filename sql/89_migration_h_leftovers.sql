@@ -13,7 +13,7 @@ begin
     if m.migration_id is null then
         raise exception using errcode = 'undefined_object',
             message = format('table %s has no migration that was cut over', target),
-            hint = 'select * from encrypt.migration_progress;';
+            hint = 'Run: select * from encrypt.migration_progress;';
     end if;
 
     if m.shadow is not null then

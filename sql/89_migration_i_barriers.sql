@@ -34,7 +34,7 @@ begin
     )
     select format('column %I of table %s is of type %s, that of table %s of type %s', (c.l).attname, c.live,
                   format_type((c.l).atttypid, (c.l).atttypmod), c.shadow, format_type((c.s).atttypid, (c.s).atttypmod)),
-           case when (c.c).cipher_type is null then format('First: alter table %s alter column %I type %s;', c.shadow, (c.s).attname,
+           case when (c.c).cipher_type is null then format('Run first: alter table %s alter column %I type %s;', c.shadow, (c.s).attname,
                                                            format_type((c.l).atttypid, (c.l).atttypmod)) end
     from columns c
     where case
@@ -49,12 +49,12 @@ begin
         else format_type((c.s).atttypid, (c.s).atttypmod) <> (c.c).plain_type or (c.l).atttypid <> (c.c).cipher_type end
     union all
     select format('column %I of table %s may be null, that of table %s may not', (c.l).attname, c.live, c.shadow),
-           format('First: alter table %s alter column %I drop not null;', c.shadow, (c.s).attname)
+           format('Run first: alter table %s alter column %I drop not null;', c.shadow, (c.s).attname)
     from columns c
     where (c.s).attnotnull and not (c.l).attnotnull and not (c.c).is_generated
     union all
     select format('column %I of table %s must have a value, which table %s does not give it', a.attname, p.shadow, p.live),
-           format('First: alter table %s alter column %I drop not null;', p.shadow, a.attname)
+           format('Run first: alter table %s alter column %I drop not null;', p.shadow, a.attname)
     from pairs p
     join pg_attribute a on a.attrelid = p.shadow and a.attnum > 0 and not a.attisdropped
     where a.attnotnull and not a.atthasdef and a.attidentity = ''
@@ -62,9 +62,9 @@ begin
     union all
     select format('index %s of table %s is unique, and table %s has none like it', i.indexrelid::regclass, p.shadow, p.live),
            -- Also one that was made CONCURRENTLY, which is there already.
-           coalesce((select format('alter table %s drop constraint %I;', p.shadow, o.conname)
+           coalesce((select format('Run first: alter table %s drop constraint %I;', p.shadow, o.conname)
                      from pg_constraint o where o.conindid = i.indexrelid and o.contype in ('u', 'x') and o.conrelid = p.shadow),
-                    format('drop index %s;', i.indexrelid::regclass))
+                    format('Run first: drop index %s;', i.indexrelid::regclass))
     from pairs p
     join pg_index i on i.indrelid = p.shadow and (i.indisunique or i.indisexclusion) and i.indislive
     where i.indexrelid not in (select x.shadow from encrypt._index_pairs(migration) x where x.shadow is not null)
@@ -103,7 +103,7 @@ begin
                       where h.inhparent = p.shadow and not h.inhdetachpending and pg_get_expr(d.relpartbound, d.oid) = b.bound)
     union all
     -- Updates of a published table fail without one.
-    select format('table %s has no replica identity', p.shadow), format('alter table %s replica identity default;', p.shadow)
+    select format('table %s has no replica identity', p.shadow), format('Run first: alter table %s replica identity default;', p.shadow)
     from pairs p
     join pg_class l on l.oid = p.live
     join pg_class s on s.oid = p.shadow
@@ -123,7 +123,7 @@ begin
     union all
     -- The triggers run as the owner.
     (select format('role %I, the owner, may not write to table %s', pg_get_userbyid(l.relowner), c.oid::regclass),
-           format('grant select, insert, update, delete, truncate on %s to %I;', c.oid::regclass, pg_get_userbyid(l.relowner))
+           format('Run first: grant select, insert, update, delete, truncate on %s to %I;', c.oid::regclass, pg_get_userbyid(l.relowner))
     from pairs p
     join pg_class l on l.oid = p.live
     join pg_class c on c.oid in (p.shadow, m.tombstones)

@@ -198,7 +198,7 @@ sub start
 			"select encrypt.start_migration('$migration->{table}', '$migration->{columns}', search => '$search')", dbname => $db);
 		return unless defined $sqlstate;
 		is($sqlstate, '0A000', "$db $migration->{table}: can't be migrated as it is") or die $said;
-		my ($hint) = $said =~ /^HINT:  (.*;)$/m;
+		my ($hint) = $said =~ /^HINT:  Run: (.*;)$/m;
 		# What helps is told as a statement.
 		$node->safe_psql($_, $hint) for $db, "${db}_twin";
 	}

@@ -105,7 +105,7 @@ sub exchange
 	my ($step) = @_;
 	($state, $said) = sql_error($node, "call encrypt.$step($id)");
 	is($state, '55000', "$step is refused while the subscription is enabled");
-	my ($hint) = $said =~ /^HINT:  (.*;)$/m;
+	my ($hint) = $said =~ /^HINT:  Run: (.*;)$/m;
 	admin($hint);
 	write_there();
 	admin("call encrypt.$step($id)");
