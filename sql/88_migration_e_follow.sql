@@ -63,25 +63,31 @@ declare
     m encrypt.migrations;
     wanted encrypt.sync_statements[];
     changed regclass[];
+    is_alone boolean := false;
 begin
-    select * into m from encrypt.migrations r where r.migration_id = migration;
-    if exists (select from encrypt._present_pairs(migration) p
-               where encrypt._key_index(p.live, m.key_columns) is null or encrypt._key_index(p.shadow, m.key_columns) is null) then
-        return;
-    end if;
-    wanted := array(select s from encrypt._sync_statements(migration) s);
-    select array_agg(distinct coalesce(w.relation, s.relation)) into changed
-    from unnest(wanted) w
-    full join (select * from encrypt.sync_statements x where x.migration_id = migration) s
-        on s.relation = w.relation and s.event = w.event and s.level = w.level
-    where s is distinct from w;
-    if changed is not null then
+    loop
+        select * into m from encrypt.migrations r where r.migration_id = migration;
+        if exists (select from encrypt._present_pairs(migration) p
+                   where encrypt._key_index(p.live, m.key_columns) is null or encrypt._key_index(p.shadow, m.key_columns) is null) then
+            return;
+        end if;
+        wanted := array(select s from encrypt._sync_statements(migration) s);
+        select array_agg(distinct coalesce(w.relation, s.relation)) into changed
+        from unnest(wanted) w
+        full join (select * from encrypt.sync_statements x where x.migration_id = migration) s
+            on s.relation = w.relation and s.event = w.event and s.level = w.level
+        where s is distinct from w;
+        exit when changed is null or is_alone;
         if exists (select from encrypt._migration_pairs(migration) p
                    where p.live = any (changed) and not encrypt._writers_are_out(p.live, p.shadow, m.tombstones)) then
             perform encrypt._lock_table(m.live, 'share row exclusive', interval '500 ms', 20);
         end if;
-        -- Against another session that does the same, or a step.
+        -- Against another session that does the same, or a step. It may have ended while this one waited, and then the answers from
+        -- before are about the past: after a cutover, the statements would be those of the other table, and all writes fail.
         perform from encrypt.migrations r where r.migration_id = migration for update;
+        is_alone := true;
+    end loop;
+    if changed is not null then
         delete from encrypt.sync_statements s where s.migration_id = migration;
         insert into encrypt.sync_statements select * from unnest(wanted);
         perform encrypt._refresh_tasks(migration);
@@ -157,6 +163,16 @@ end
 $$;
 comment on function encrypt._own_ddl(text) is 'runs a statement that the event triggers leave alone';
 
+-- What a table's owner wrote is evaluated when the query is planned, and what DDL it does is none of ours.
+create function encrypt._has_rows(relation regclass) returns boolean
+    language plpgsql stable security definer set search_path = pg_catalog, pg_temp set pg_encrypt.own_ddl = off as
+$$
+begin
+    return encrypt._count_as_owner(relation, format('select array[count(*)] from (select from %s limit 1) as f', relation)) <> '{0}';
+end
+$$;
+comment on function encrypt._has_rows(regclass) is 'whether a table has a row, asked as its owner';
+
 -- Partitions that came or went since, pair by pair. One that went from the live tree is the application's no more. One that both
 -- trees have, for the same values, takes part from now on; it is empty, so there is nothing to copy.
 create function encrypt._refresh_partitions(migration integer) returns void
@@ -192,9 +208,7 @@ begin
         order by i.inhrelid
         limit 1;
         exit when not found;
-        if exists (select from unnest(array[item.live, item.shadow]) as t (relation)
-                   where encrypt._count_as_owner(t.relation, format(
-                       'select array[count(*)] from (select from %s limit 1) as f', t.relation)) <> '{0}') then
+        if encrypt._has_rows(item.live) or encrypt._has_rows(item.shadow) then
             raise exception using errcode = 'object_not_in_prerequisite_state',
                 message = format('partition %s of a migrating table and its counterpart %s must be empty', item.live, item.shadow),
                 hint = 'Attach an empty one, and insert the rows through the table.';
@@ -296,6 +310,7 @@ revoke all on function
     encrypt._refresh_tasks(integer),
     encrypt._refresh_pairs(integer),
     encrypt._own_ddl(text),
+    encrypt._has_rows(regclass),
     encrypt._refresh_partitions(integer),
     encrypt._take_over(integer),
     encrypt._carry_column(regclass, int2)

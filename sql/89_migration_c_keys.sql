@@ -176,6 +176,17 @@ begin
     perform encrypt._lock_relation(outside, 'share row exclusive', deadline);
     perform encrypt._lock_relation(inside, 'share row exclusive', deadline);
     perform encrypt._limit_waits(deadline);
+    if next.partitioned then
+        -- A partition that came since would have no key yet: its rows would be compared here and now, under locks and with the rights
+        -- of the extension's owner.
+        execute format('lock table %s in share row exclusive mode', next.relation);
+        if exists (select from encrypt._key_pairs(migration) k
+                   join pg_constraint o on o.oid = k.live
+                   left join pg_constraint s on s.oid = k.shadow
+                   where not k.partitioned and (s.oid is null or o.convalidated and not s.convalidated)) then
+            return true;
+        end if;
+    end if;
     -- On another table it may keep its name; two on one table can't have the same.
     key_name := case when next.relation <> next.conrelid then next.conname
         else encrypt._free_name(next.conname, '_' || encrypt._shadow_suffix(migration), next.relnamespace) end;

@@ -29,14 +29,19 @@ declare
 begin
     perform encrypt._limit_waits(deadline);
     select c.relkind, pg_get_userbyid(c.relowner) into kind, owner from pg_class c where c.oid = relation;
+    begin
+        if kind = 'v' then
+            -- LOCK TABLE on a view locks every table below it, others' too. Giving it to its owner locks it alone.
+            perform encrypt._own_ddl(format('alter view %s owner to %I', qualified, owner));
+        elsif kind is not null then
+            execute format('lock table only %s in %s mode', qualified, mode);
+        end if;
+    exception when undefined_table or invalid_schema_name then
+        kind := null;
+    end;
+    -- Whoever made us wait may have dropped it, to make it anew perhaps: the next attempt sees what there is then.
     if kind is null then
-        raise exception using errcode = 'undefined_table', message = format('relation %s was dropped', relation::oid);
-    end if;
-    if kind = 'v' then
-        -- LOCK TABLE on a view locks every table below it, others' too. Giving it to its owner locks it alone.
-        execute format('alter view %s owner to %I', qualified, owner);
-    else
-        execute format('lock table only %s in %s mode', qualified, mode);
+        raise exception using errcode = 'lock_not_available', message = format('%s was dropped or renamed meanwhile', qualified);
     end if;
     -- Names can change before they are locked, never afterwards.
     if to_regclass(qualified) is distinct from relation then
@@ -137,7 +142,12 @@ $$
             else format('pid %s (%s, %s, in its transaction since %s)', a.pid, a.usename, a.state,
                         to_char(a.xact_start, 'HH24:MI:SS'))
         end
-        from encrypt._migration_locks(migration) m
+        from (select k.relation::oid from encrypt._migration_locks(migration) k
+              union
+              -- Sequences of columns, which change their names or owners.
+              select d.objid from encrypt._migration_pairs(migration) p
+              join pg_depend d on d.classid = 'pg_class'::regclass and d.refclassid = 'pg_class'::regclass and d.refobjid = p.live
+                   and d.refobjsubid > 0 and d.deptype in ('a', 'i')) as m
         join pg_locks l on l.locktype = 'relation' and l.relation = m.relation and l.granted
              and l.database = (select d.oid from pg_database d where d.datname = current_database())
         left join pg_stat_activity a on a.pid = l.pid

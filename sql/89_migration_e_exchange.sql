@@ -168,11 +168,6 @@ begin
         execute item.statement;
     end loop;
 
-    -- Numbers go on where they are: nobody takes one while the table is locked. This can't be undone by a rollback, and
-    -- need not: the shadow's sequence is read by nobody.
-    for item in select * from encrypt._identity_pairs(migration) loop
-        execute format('select setval(%L, last_value, is_called) from %s', item.shadow::oid, item.live);
-    end loop;
     -- A sequence that belongs to a column would be dropped with it.
     for item in
         select d.objid::regclass as sequence, p.shadow, a.attname
@@ -186,6 +181,11 @@ begin
     end loop;
 
     perform encrypt._exchange_names(migration);
+    -- Numbers go on where they are. Only now that the sequences are locked by their new names: who calls nextval takes a number without
+    -- a lock on the table. This can't be undone by a rollback, and need not: the shadow's sequence is read by nobody.
+    for item in select * from encrypt._identity_pairs(migration) loop
+        execute format('select setval(%L, last_value, is_called) from %s', item.shadow::oid, item.live);
+    end loop;
     update encrypt.migrations m set live = m.shadow, shadow = m.live where m.migration_id = migration;
     perform encrypt._switch_keys(migration);
     perform encrypt._expose(migration);

@@ -162,7 +162,12 @@ begin
             when 'rollback' then encrypt._roll_back(migration, lock_timeout)
             when 'finalize' then encrypt._finalize(migration, lock_timeout)
         end;
-    exception when lock_not_available or deadlock_detected then
+    exception when lock_not_available or deadlock_detected or internal_error then
+        -- GRANT, for one, locks no table. If it is committed while the exchange waits to change the same row of a catalog, PostgreSQL
+        -- gives up with this message, which it translates into no language.
+        if sqlstate = 'XX000' and sqlerrm !~ '^tuple concurrently (updated|deleted)$' then
+            raise;
+        end if;
         -- All locks are gone by now: who is in the way is asked while nobody waits for this.
         holders := coalesce(encrypt._lock_holders(migration, began), 'somebody who has gone since');
         if attempt >= attempts then
