@@ -82,4 +82,85 @@ select label from part_2;
 select tableoid::regclass, id, at, label, secret from part_plaintext order by id;
 call encrypt.finalize_migration(:m);
 select conname from pg_constraint where conrelid = 'part_2'::regclass order by 1;
+
+-- MERGE through a decrypting view (from PostgreSQL 17 on) does what it does to a table that was never migrated: one and the same
+-- statement, on both.
+create table client (id integer generated always as identity primary key, name text not null unique, ssn text default 'none',
+                     amount integer not null default 0, twice integer generated always as (amount * 2) stored);
+insert into client (name, ssn, amount) select 'n' || i, 's' || i, i from generate_series(1, 7) i;
+create table twin (like client including all);
+insert into twin (name, ssn, amount) select name, ssn, amount from client order by id;
+create table news (name text, ssn text, amount integer, op text);
+insert into news values ('n1', 'x1', 11, 'update'), ('n2', null, 12, 'delete'), ('n3', 'x3', 13, 'nothing'), ('n4', null, 14, 'update'),
+                        ('new', 'x9', 19, 'insert'), ('default', 'x', 20, 'default'), ('never', 'x', 21, 'nothing');
+call encrypt.migrate('client', '{name, ssn}', 'migration_postgres_18', '{name}', '{"expose": "view"}');
+select migration_id as m from encrypt.migrations where exposed = 'client'::regclass \gset
+-- Whatever is not the same: on the view, its twin, and the table that writes go back to.
+create view unequal as
+    with sides (side, id, name, ssn, amount, twice) as (
+        select 'view', * from client union all select 'twin', * from twin union all select 'plain', * from client_plaintext
+    )
+    select string_agg(side, ', ' order by side) as only, id, name, ssn, amount, twice from sides
+    group by id, name, ssn, amount, twice having count(*) <> 3;
+create procedure on_both(statement text) language plpgsql as $$
+declare
+    relation text;
+    done json;
+    dones text[] := '{}';
+begin
+    foreach relation in array array['client', 'twin'] loop
+        begin
+            execute format('with m as (' || statement || ') select json_agg(m order by to_json(m)::text) from m', relation) into done;
+            dones := dones || coalesce(done::text, 'no rows');
+        exception when others then
+            dones := dones || format('%s %s', sqlstate, sqlerrm);
+        end;
+    end loop;
+    if dones[1] <> dones[2] then
+        raise info 'not the same: %', array_to_string(dones, E'\n');
+    else
+        raise info '%', dones[1];
+    end if;
+end $$;
+call on_both($$ merge into %s t using news s on t.name = s.name
+    when matched and s.op = 'delete' then delete
+    when matched and s.op = 'update' then update set ssn = s.ssn, amount = t.amount + s.amount
+    when matched then do nothing
+    when not matched and s.op = 'default' then insert (name, amount) values (s.name, s.amount)
+    when not matched and s.op = 'insert' then insert values (default, s.name, s.ssn, s.amount)
+    when not matched by source and t.ssn = 's6' then delete
+    when not matched by source and t.name = 'n5' then update set name = t.name || '!', ssn = default
+    returning merge_action() as action, s.op, old.name as old_name, old.ssn as old_ssn, t.* $$);
+select * from unequal;
+-- A unique value that is there; a column that takes no value; one that must have one.
+call on_both($$ merge into %s t using news s on t.name = s.name when matched then update set id = 1 returning t.id $$);
+call on_both($$ merge into %s t using (values ('n1', 'n3')) as s (name, other) on t.name = s.name
+                when matched then update set name = s.other returning t.* $$);
+call on_both($$ merge into %s t using (values ('x')) as s (name) on t.name = s.name when not matched then insert default values returning t.* $$);
+-- Values pass from one row to another.
+call on_both($$ merge into %s t using (values ('n1', 'n4'), ('n4', 'n1')) as s (name, other) on t.name = s.name
+                when matched then update set ssn = s.other returning t.name, t.ssn $$);
+select * from unequal;
+-- A row that is met twice is changed once; a table is more particular.
+call on_both($$ merge into %s t using (values ('n1'), ('n1')) as s (name) on t.name = s.name
+                when matched then update set amount = t.amount + 1000 returning t.name, t.amount $$);
+update twin set amount = amount + 1000 where name = 'n1';
+select * from unequal;
+-- Who may insert and not update.
+create role regress_m18;
+grant usage on schema m18 to regress_m18;
+grant select, insert on client, client_encrypted to regress_m18;
+select encrypt.grant_key('migration_postgres_18', 'regress_m18', 'encrypt', 'decrypt', 'search');
+set role regress_m18;
+merge into client t using (values ('r1', 'r')) as s (name, ssn) on t.name = s.name
+    when not matched then insert (name, ssn) values (s.name, s.ssn) returning merge_action(), t.name, t.ssn;
+merge into client t using (values ('r1', 'r')) as s (name, ssn) on t.name = s.name when matched then delete;
+reset role;
+delete from client where name = 'r1';
+drop view unequal;
+call encrypt.finalize_migration(:m);
+call on_both($$ merge into %s t using news s on t.name = s.name when matched then update set ssn = 'last' || s.op
+                returning merge_action() as action, t.name, t.ssn $$);
 drop schema m18 cascade;
+drop owned by regress_m18;
+drop role regress_m18;
