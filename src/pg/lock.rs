@@ -11,24 +11,46 @@ enum Until {
     Released,
 }
 
-/// Takes an exclusive lock on an object of a class, until the end of the transaction; false if another has it.
-pub fn try_lock_object(class: Oid, object: u32) -> bool {
-    try_lock_part(class, object, 0)
+/// Which of PostgreSQL's two kinds of locks; the same object has one of each.
+#[derive(Clone, Copy)]
+enum Method {
+    Ordinary = pg_sys::DEFAULT_LOCKMETHOD as isize,
+    /// As advisory locks are. A process that ends between two transactions gives back no others: an ordinary lock would stay with
+    /// its place in shared memory, held by nobody whom one could find or end.
+    Advisory = pg_sys::USER_LOCKMETHOD as isize,
 }
 
-/// As [`try_lock_object`], for a part of an object.
-pub fn try_lock_part(class: Oid, object: u32, part: u16) -> bool {
-    acquire(class, object, part, Until::EndOfTransaction, true)
+/// Takes an exclusive lock on an object of a class, until the end of the transaction; false if another has it.
+pub fn try_lock_object(class: Oid, object: u32) -> bool {
+    acquire(
+        &tag(class, object, 0, Method::Ordinary),
+        Until::EndOfTransaction,
+        true,
+    )
 }
 
 /// Takes an exclusive lock on an object of a class, until the end of the transaction; waits for it.
 pub fn lock_object(class: Oid, object: u32) {
-    acquire(class, object, 0, Until::EndOfTransaction, false);
+    acquire(
+        &tag(class, object, 0, Method::Ordinary),
+        Until::EndOfTransaction,
+        false,
+    );
+}
+
+/// Takes an exclusive lock on a part of an object until the end of the transaction; false if another has it, for no longer than a
+/// transaction either, or holds it ([`try_hold_part`]).
+pub fn try_lock_part(class: Oid, object: u32, part: u16) -> bool {
+    acquire(
+        &tag(class, object, part, Method::Advisory),
+        Until::EndOfTransaction,
+        true,
+    )
 }
 
 /// As [`try_lock_part`], until it is released or the process ends.
 pub fn try_hold_part(class: Oid, object: u32, part: u16) -> bool {
-    acquire(class, object, part, Until::Released, true)
+    acquire(&tag(class, object, part, Method::Advisory), Until::Released, true)
 }
 
 /// Gives back what [`try_hold_part`] took.
@@ -36,7 +58,7 @@ pub fn release_part(class: Oid, object: u32, part: u16) {
     // SAFETY: the tag is complete; a lock that isn't held is a warning.
     unsafe {
         pg_sys::LockRelease(
-            &tag(class, object, part),
+            &tag(class, object, part, Method::Advisory),
             pg_sys::ExclusiveLock as pg_sys::LOCKMODE,
             true,
         );
@@ -75,11 +97,11 @@ pub fn deadlock_timeout() -> i32 {
     unsafe { pg_sys::DeadlockTimeout }
 }
 
-fn acquire(class: Oid, object: u32, part: u16, until: Until, at_once: bool) -> bool {
+fn acquire(tag: &pg_sys::LOCKTAG, until: Until, at_once: bool) -> bool {
     // SAFETY: the tag is complete.
     let result = unsafe {
         pg_sys::LockAcquire(
-            &tag(class, object, part),
+            tag,
             pg_sys::ExclusiveLock as pg_sys::LOCKMODE,
             until == Until::Released,
             at_once,
@@ -89,13 +111,13 @@ fn acquire(class: Oid, object: u32, part: u16, until: Until, at_once: bool) -> b
 }
 
 /// As the macro SET_LOCKTAG_OBJECT fills it.
-fn tag(class: Oid, object: u32, part: u16) -> pg_sys::LOCKTAG {
+fn tag(class: Oid, object: u32, part: u16, method: Method) -> pg_sys::LOCKTAG {
     pg_sys::LOCKTAG {
         locktag_field1: database_oid().to_u32(),
         locktag_field2: class.to_u32(),
         locktag_field3: object,
         locktag_field4: part,
         locktag_type: pg_sys::LockTagType::LOCKTAG_OBJECT as u8,
-        locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
+        locktag_lockmethodid: method as u8,
     }
 }

@@ -49,6 +49,21 @@ for my $how (qw(pg_terminate_backend pg_cancel_backend))
 	$node->safe_psql('postgres', "select encrypt.cancel_job($job)");
 }
 
+# In the pause between two batches, outside of any transaction. The worker's place is free then, or nobody could be started.
+for my $how (qw(pg_terminate_backend pg_cancel_backend))
+{
+	$job = make_job($node, delay => 0, options => '{"pause_between": "1 hour"}', workers => 1);
+	$node->poll_query_until('postgres', "select count(*) = 1 from encrypt._job_workers() join pg_stat_activity using (pid)
+		where xact_start is null and exists (select from job_log)") or die;
+	$node->safe_psql('postgres', "select $how(pid) from encrypt._job_workers()");
+	wait_for_workers($node, 0);
+	is($node->safe_psql('postgres', "select count(*) from pg_locks where locktype = 'object' and classid = 'encrypt.job_chunks'::regclass"),
+		0, "$how in a pause: the place is free");
+	$node->safe_psql('postgres', "update encrypt.jobs set pause_between = '0' where job_id = $job");
+	is($node->safe_psql('postgres', "select encrypt.start_workers($job, 1)"), 1, "$how in a pause: another worker is started");
+	finishes($node, $job, "$how in a pause");
+}
+
 # In a wait for a lock.
 $job = make_job($node, workers => 2);
 my $holder = session($node);
