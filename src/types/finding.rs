@@ -40,21 +40,21 @@ impl<T> Default for Found<T> {
 impl<T: Finding> Found<T> {
     #[inline]
     pub fn of(&mut self, now: Now, asked: T::Asked) -> Result<&mut T, Error> {
-        if !self.0.as_ref().is_some_and(|found| found.is(now, asked)) {
-            self.0 = Some(look_for(now, asked)?);
+        if !self.is(now, asked) {
+            T::kept().with_borrow(|kept| self.0 = kept.get(&asked).copied());
+        }
+        if !self.is(now, asked) {
+            self.0 = Some(T::find(now, asked)?);
         }
         match &mut self.0 {
             Some(found) => Ok(found),
             None => Err(Error::KeyChanged),
         }
     }
-}
 
-fn look_for<T: Finding>(now: Now, asked: T::Asked) -> Result<T, Error> {
-    let kept = T::kept().with_borrow(|kept| kept.get(&asked).copied());
-    match kept.filter(|kept| kept.is(now, asked)) {
-        Some(kept) => Ok(kept),
-        None => T::find(now, asked),
+    #[inline]
+    fn is(&self, now: Now, asked: T::Asked) -> bool {
+        self.0.as_ref().is_some_and(|found| found.is(now, asked))
     }
 }
 

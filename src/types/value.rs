@@ -105,8 +105,14 @@ impl Opened<'_> {
 /// The token of a stored value; `None` if its type is not searchable.
 #[inline]
 pub fn stored_token(value: Datum) -> Result<Option<Token>, Error> {
+    Ok(token_in_place(value)?.copied())
+}
+
+/// As [`stored_token`], where it is.
+#[inline]
+pub fn token_in_place<'a>(value: Datum) -> Result<Option<&'a Token>, Error> {
     let bytes = varlena_head(value, MAX_PREFIX_LEN);
-    Ok(Head::parse(bytes)?.token(bytes).copied())
+    Ok(Head::parse(bytes)?.token(bytes))
 }
 
 /// The token of a plain value, for search. Computed once per call site for the same value.
