@@ -28,6 +28,39 @@ comment on function encrypt._encrypted_within(oid) is
     'an encrypted type that a type is, or that its arrays, rows or ranges consist of; rather one that is not searchable';
 -- why: it stays with PUBLIC. The event trigger calls it as whoever runs a DDL statement; it reads the catalog
 
+create function encrypt._opened_types(expressions pg_node_tree) returns oid[]
+    language c stable strict as 'MODULE_PATHNAME', 'opened_types';
+comment on function encrypt._opened_types(pg_node_tree) is
+    'types whose values stored expressions convert by functions that are not immutable, order, or compare other than by token';
+
+create function encrypt._result_types(expressions pg_node_tree) returns oid[]
+    language c stable strict as 'MODULE_PATHNAME', 'result_types';
+comment on function encrypt._result_types(pg_node_tree) is 'types of the results of stored expressions';
+
+-- Through rows: a type that gets an attribute is that of columns, or of what they consist of, which have indexes by now.
+create function encrypt._consisting_of(relations oid[]) returns oid[]
+    language sql stable set search_path = pg_catalog, pg_temp as
+$$
+    with recursive users (classid, objid) as (
+        select 'pg_type'::regclass::oid, c.reltype from pg_class c where c.oid = any (relations) and c.reltype <> 0
+        union
+        select found.classid, found.objid
+        from users u
+        cross join lateral (
+            select d.classid, d.objid
+            from pg_depend d
+            where u.classid = 'pg_type'::regclass and d.refclassid = 'pg_type'::regclass and d.refobjid = u.objid
+              and d.classid in ('pg_type'::regclass, 'pg_class'::regclass)
+            union all
+            select 'pg_type'::regclass, c.reltype
+            from pg_class c where u.classid = 'pg_class'::regclass and c.oid = u.objid and c.reltype <> 0
+        ) as found
+    )
+    select relations || array(select objid from users where classid = 'pg_class'::regclass and objid <> all (relations))
+$$;
+comment on function encrypt._consisting_of(oid[]) is 'relations, and those with columns of their rows'' types';
+-- why: all stay with PUBLIC, as the function above
+
 -- The default btree class of an encrypted type sorts by decrypting. An index on it, or range partitioning by it, would
 -- store that order, which tells much of the values; so would a hash of a value that has no token.
 -- It runs at the end of every DDL statement: so it leaves as soon as there is nothing to look at, finds indexes by their own indexes,
@@ -51,6 +84,9 @@ begin
     from pg_event_trigger_ddl_commands() d;
     if relations is null and statistics is null then
         return;
+    end if;
+    if tg_tag like 'ALTER %' then
+        relations := encrypt._consisting_of(relations);
     end if;
 
     select c.oid::regclass as index, t.type_oid, (select n.nspname from pg_namespace n where n.oid = y.typnamespace) as schema, y.typname as type_name,
@@ -91,6 +127,14 @@ begin
     left join encrypt.types t on t.type_oid = w.type_oid
     where (i.indexrelid = any (relations) or i.indrelid = any (relations))
       and (m.amname <> 'hash' or t.index_key_id is null) and w.type_oid is not null
+    union all
+    -- Of an expression, as of a column, ANALYZE sorts the results, whatever the index is.
+    select i.indexrelid::regclass, w.type_oid::regtype
+    from pg_index i
+    cross join unnest(encrypt._result_types(i.indexprs)) as result (type)
+    cross join lateral (select encrypt._encrypted_within(result.type)) as w (type_oid)
+    where (i.indexrelid = any (relations) or i.indrelid = any (relations))
+      and w.type_oid is distinct from encrypt._base_type(result.type) and w.type_oid is not null
     limit 1;
     if found.index is not null then
         raise exception using
@@ -109,6 +153,8 @@ begin
         union all
         select encrypt._encrypted_within(a.atttypid)
         from pg_attribute a where a.attrelid = p.partrelid and a.attnum = any (p.partattrs::int2[])
+        union all
+        select encrypt._encrypted_within(result.type) from unnest(encrypt._result_types(p.partexprs)) as result (type)
     ) as w (type_oid)
     where p.partrelid = any (relations) and w.type_oid is not null
     limit 1;
@@ -120,20 +166,61 @@ begin
             hint = 'Partition by another column.';
     end if;
 
-    -- Most common values of several columns are stored sorted, by the default class.
+    -- Most common values of several columns are stored sorted, by the default class. ALTER TABLE makes a statistics object anew
+    -- without telling.
     select x.oid::regclass as relation, w.type_oid::regtype
     into found
     from pg_statistic_ext e
     join pg_class x on x.oid = e.stxrelid
-    join pg_attribute a on a.attrelid = e.stxrelid and a.attnum = any (e.stxkeys::int2[])
-    cross join lateral (select encrypt._encrypted_within(a.atttypid)) as w (type_oid)
-    where e.oid = any (statistics) and w.type_oid is not null
+    cross join lateral (
+        select encrypt._encrypted_within(a.atttypid)
+        from pg_attribute a where a.attrelid = e.stxrelid and a.attnum = any (e.stxkeys::int2[])
+        union all
+        select encrypt._encrypted_within(result.type) from unnest(encrypt._result_types(e.stxexprs)) as result (type)
+    ) as w (type_oid)
+    where (e.oid = any (statistics) or e.stxrelid = any (relations)) and w.type_oid is not null
     limit 1;
     if found.relation is not null then
         raise exception using
             errcode = 'feature_not_supported',
             message = format('extended statistics on table "%s" would store the order of plaintexts of type %s',
                              found.relation, found.type_oid),
+            hint = 'Leave the encrypted column out.';
+    end if;
+
+    -- PostgreSQL stores the results of expressions with functions that are not immutable, as those that decrypt, in statistics
+    -- and where a generated column converts them to its type; and it does not look into comparisons of arrays and the like.
+    select e.name, w.type_oid::regtype
+    into found
+    from (
+        select format('index "%s"', i.indexrelid::regclass), e.tree
+        from pg_index i
+        cross join lateral (values (i.indexprs), (i.indpred)) as e (tree)
+        where i.indexrelid = any (relations) or i.indrelid = any (relations)
+        union all
+        select format('generated column "%s" of table "%s"', a.attname, d.adrelid::regclass), d.adbin
+        from pg_attrdef d
+        join pg_attribute a on a.attrelid = d.adrelid and a.attnum = d.adnum and a.attgenerated = 's'
+        where d.adrelid = any (relations)
+        union all
+        select format('partitioning of table "%s"', p.partrelid::regclass), p.partexprs
+        from pg_partitioned_table p where p.partrelid = any (relations)
+        union all
+        select format('extended statistics on table "%s"', s.stxrelid::regclass), s.stxexprs
+        from pg_statistic_ext s where s.oid = any (statistics) or s.stxrelid = any (relations)
+    ) as e (name, tree)
+    cross join unnest(encrypt._opened_types(e.tree)) as opened (type)
+    cross join lateral (
+        select encrypt._encrypted_within(opened.type)
+        union all
+        select 'encrypt.ciphertext'::regtype where encrypt._base_type(opened.type) = 'encrypt.ciphertext'::regtype
+    ) as w (type_oid)
+    where w.type_oid is not null
+    limit 1;
+    if found.name is not null then
+        raise exception using
+            errcode = 'feature_not_supported',
+            message = format('%s would store what an expression tells of plaintexts of type %s', found.name, found.type_oid),
             hint = 'Leave the encrypted column out.';
     end if;
 

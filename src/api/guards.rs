@@ -1,10 +1,12 @@
-//! Triggers on our own tables, and the event trigger that keeps the extension from being dropped with the data.
+//! Triggers on our own tables, and what event triggers need that keep plaintext off the disk and the extension with its data.
 
 use crate::catalog::encrypted_data;
 use crate::catalog::keys::column;
 use crate::error::Error;
 use crate::guc;
+use crate::pg::array;
 use crate::pg::index_statement::ConcurrentIndex;
+use crate::pg::stored_expression::{self, Reading};
 use crate::pg::trigger::{CascadingDrop, Event, EventTrigger, Trigger, TriggerRow};
 use crate::pg::{inval, typeio};
 use crate::sql_function;
@@ -90,6 +92,31 @@ sql_function! {
             }
         }
         Ok(None)
+    }
+}
+
+sql_function! {
+    /// Types whose values stored expressions turn into something that tells of their plaintexts, if the types are encrypted.
+    fn opened_types(call) {
+        let Some(expressions) = call.datum(0) else { return Ok(None) };
+        let now = keyring::now();
+        let mut types = Vec::new();
+        for read in stored_expression::reads(expressions) {
+            // Values of a searchable type are equal by their tokens.
+            let by_token = read.reading == Reading::Equating
+                && domain::by_oid(now, typeio::element_type(read.type_oid))?.is_some_and(|domain| domain.is_searchable());
+            if !by_token {
+                types.push(read.type_oid);
+            }
+        }
+        Ok(Some(array::oid_array(&types)))
+    }
+}
+
+sql_function! {
+    fn result_types(call) {
+        let Some(expressions) = call.datum(0) else { return Ok(None) };
+        Ok(Some(array::oid_array(&stored_expression::result_types(expressions))))
     }
 }
 

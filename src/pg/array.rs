@@ -19,6 +19,23 @@ pub fn bytea_array(elements: &[Datum]) -> Datum {
     }
 }
 
+/// An `oid[]`.
+pub fn oid_array(elements: &[pg_sys::Oid]) -> Datum {
+    let elements: Vec<Datum> = elements.iter().map(|element| Datum::from(*element)).collect();
+    // SAFETY: construct_array copies the elements, which are passed by value as the element type says.
+    unsafe {
+        let array = pg_sys::construct_array(
+            elements.as_ptr().cast_mut(),
+            elements.len() as i32,
+            pg_sys::OIDOID,
+            4,
+            true,
+            pg_sys::TYPALIGN_INT as core::ffi::c_char,
+        );
+        Datum::from(array)
+    }
+}
+
 /// The elements of an `integer[]`, NULLs left out.
 pub fn int4_elements(array: Datum) -> Vec<i32> {
     // SAFETY: integer[], by its declared type.

@@ -29,6 +29,7 @@
 //! | [`scratch`] | memory for the length of one comparison |
 //! | [`sort`] | sorting by a key that is expensive to get |
 //! | [`sql`] | how are fixed statements run through SPI? |
+//! | [`stored_expression`] | what does an expression read whose result is stored? |
 //! | [`acl`] | who is asking, and whose privileges has that role? |
 //! | [`analyze`] | statistics of a type's own |
 //! | [`array`] | arrays as arguments and results |
@@ -80,6 +81,7 @@ pub mod settings;
 pub mod site;
 pub mod sort;
 pub mod sql;
+pub mod stored_expression;
 pub mod transaction;
 pub mod transition;
 pub mod trigger;

@@ -2,7 +2,9 @@
 //!
 //! Two orders. The *plaintext order* is the base type's, and serves `<`, ORDER BY and the like; it decrypts. The *token
 //! order* is the order of tokens, which tells nothing about the plaintexts but who equals whom; indexes have it. Both
-//! agree on equality: tokens are equal exactly where the base type, under the type's normalizer, calls values equal.
+//! agree on equality: tokens are equal exactly where the base type, under the type's normalizer, calls values equal. A
+//! nondeterministic collation calls more values equal than that. Then the plaintext order is continued by the tokens: sorts and
+//! merge joins take its neighbours for equal, and must not see what `=` does not.
 
 use super::domain::Domain;
 use super::finding::Found;
@@ -128,6 +130,10 @@ impl Sorting for PlaintextOrder {
         has_same_token(a, b)
     }
 
+    fn order_of_equal_keys(&self, a: Datum, b: Datum) -> Result<Ordering, Error> {
+        order_of_equal_plaintexts(a, b)
+    }
+
     fn identity(&self, value: Datum) -> Result<Identity, Error> {
         let value = TypedValue::parse(varlena_bytes(value))?;
         match (value.envelope.epoch(), value.envelope.counter()) {
@@ -151,10 +157,20 @@ pub fn order(site: &mut Comparing, collation: Oid, a: Datum, b: Datum) -> Result
     if has_same_token(a, b)? {
         return Ok(Ordering::Equal);
     }
-    with_scratch(|| {
+    let by_plaintext = with_scratch(|| {
         let (type_oid, a, b) = comparable(site, Side::Typed(a), Side::Typed(b))?;
-        Ok(compare::order(type_oid, collation, a, b))
-    })
+        Ok::<_, Error>(compare::order(type_oid, collation, a, b))
+    })?;
+    match by_plaintext {
+        Ordering::Equal => order_of_equal_plaintexts(a, b),
+        order => Ok(order),
+    }
+}
+
+/// The order of two values that a collation calls equal: that of their tokens, if they have any.
+fn order_of_equal_plaintexts(a: Datum, b: Datum) -> Result<Ordering, Error> {
+    let tokens = stored_token(a)?.zip(stored_token(b)?);
+    Ok(tokens.map_or(Ordering::Equal, |(a, b)| a.cmp(&b)))
 }
 
 /// Whether two values have tokens, and equal ones.

@@ -33,6 +33,9 @@ pub trait Sorting: Copy + 'static {
     /// Whether two values are equal as far as can be told without their keys.
     fn is_same(&self, a: Datum, b: Datum) -> Result<bool, Self::Error>;
 
+    /// The order of two values that are not the same, but whose keys are equal.
+    fn order_of_equal_keys(&self, a: Datum, b: Datum) -> Result<Ordering, Self::Error>;
+
     /// What the key of a value is kept under.
     fn identity(&self, value: Datum) -> Result<Identity, Self::Error>;
 
@@ -131,6 +134,13 @@ impl<S: Sorting> State<S> {
         if self.sorting.is_same(a, b)? {
             return Ok(Ordering::Equal);
         }
+        match self.order_by_key(a, b)? {
+            Ordering::Equal => self.sorting.order_of_equal_keys(a, b),
+            order => Ok(order),
+        }
+    }
+
+    fn order_by_key(&mut self, a: Datum, b: Datum) -> Result<Ordering, S::Error> {
         let (of_a, of_b) = (self.sorting.identity(a)?, self.sorting.identity(b)?);
         if let (Some(a), Some(b)) = (self.kept(of_a), self.kept(of_b)) {
             return Ok(self.order_of_keys(a, b));
