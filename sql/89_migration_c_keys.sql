@@ -134,62 +134,75 @@ $$;
 comment on function encrypt._switch_keys(integer) is
     'enables the triggers of foreign keys between tables in use and disables those of and to shadows';
 
+-- Keys of leaves first, valid before the root's is made: that then finds them and scans nothing.
+create function encrypt._next_key(
+    migration integer,
+    out live oid, out conname name, out conrelid regclass, out namespace oid, out convalidated boolean,
+    -- The counterpart, if it is there and not valid; and what it refers to.
+    out shadow_name name, out relation regclass, out referenced regclass, out partitioned boolean
+)
+    language plpgsql stable security definer set search_path = pg_catalog, pg_temp as
+$$
+#variable_conflict use_column
+begin
+    select k.live, o.conname, o.conrelid, c.relnamespace, o.convalidated, s.conname, k.relation, k.referenced, k.partitioned
+    into live, conname, conrelid, namespace, convalidated, shadow_name, relation, referenced, partitioned
+    from encrypt._key_pairs(migration) k
+    join pg_constraint o on o.oid = k.live
+    join pg_class c on c.oid = o.conrelid
+    left join pg_constraint s on s.oid = k.shadow
+    where k.shadow is null or (o.convalidated and not s.convalidated)
+    order by k.partitioned, k.shadow is null, k.live
+    limit 1;
+end
+$$;
+comment on function encrypt._next_key(integer) is 'a foreign key of which the shadow has none, or none that is valid; null if there is no such';
+
 -- One step of what can be done before the tables are locked for exchange. False: nothing is left to do.
 create function encrypt._prepare_swap(migration integer, deadline timestamptz) returns boolean
     language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
 $$
 declare
-    next record;
+    next constant record := encrypt._next_key(migration);
     outside regclass;
     inside regclass;
     key_name name;
 begin
-    -- Keys of leaves first, valid before the root's is made: that then finds them and scans nothing.
-    select k.*, o.conname, o.conrelid, o.convalidated, s.conname as shadow_name, s.convalidated as shadow_valid,
-           c.relnamespace, r.oid as shadow_root
-    into next
-    from encrypt._key_pairs(migration) k
-    join pg_constraint o on o.oid = k.live
-    join pg_class c on c.oid = o.conrelid
-    left join pg_constraint s on s.oid = k.shadow
-    left join pg_class r on r.oid = k.relation
-    where k.shadow is null or (o.convalidated and not s.convalidated)
-    order by k.partitioned, k.shadow is null, k.live
-    limit 1;
-
     if next.live is null then
         return false;
     end if;
-    if next.shadow is not null then
-        perform encrypt._limit_waits(deadline);
+    if next.shadow_name is not null then
+        perform encrypt._lock_relation(next.relation, 'share update exclusive', deadline);
+    else
+        -- The table outside the migration first: its writers go on to the live table and the shadow by cascades.
+        select case when p.is_inside then next.referenced else next.relation end,
+               case when p.is_inside then next.relation else next.referenced end
+        into outside, inside
+        from (select next.relation in (select m.shadow from encrypt._migration_pairs(migration) m)) as p (is_inside);
+        perform encrypt._lock_relation(outside, 'share row exclusive', deadline);
+        perform encrypt._lock_relation(inside, 'share row exclusive', deadline);
+        if next.partitioned then
+            perform encrypt._limit_waits(deadline);
+            execute format('lock table %s in share row exclusive mode', next.relation);
+        end if;
+    end if;
+    perform encrypt._limit_waits(deadline);
+    -- Whoever held the locks until now may have made this key: another migration's step does, of tables that refer to each other. Or
+    -- a partition came that has none yet: making the root's would compare its rows, under locks and with the rights of the
+    -- extension's owner.
+    if encrypt._next_key(migration) is distinct from next then
+        return true;
+    end if;
+
+    if next.shadow_name is not null then
         -- As the owner: comparing two columns may call a cast function of anybody's.
         perform encrypt._execute_as_owner(next.relation,
             format('alter table %s validate constraint %I', next.relation, next.shadow_name));
         return true;
     end if;
-
-    -- The table outside the migration first: its writers go on to the live table and the shadow by cascades.
-    select case when p.is_inside then next.referenced else next.relation end,
-           case when p.is_inside then next.relation else next.referenced end
-    into outside, inside
-    from (select next.relation in (select m.shadow from encrypt._migration_pairs(migration) m)) as p (is_inside);
-    perform encrypt._lock_relation(outside, 'share row exclusive', deadline);
-    perform encrypt._lock_relation(inside, 'share row exclusive', deadline);
-    perform encrypt._limit_waits(deadline);
-    if next.partitioned then
-        -- A partition that came since would have no key yet: its rows would be compared here and now, under locks and with the rights
-        -- of the extension's owner.
-        execute format('lock table %s in share row exclusive mode', next.relation);
-        if exists (select from encrypt._key_pairs(migration) k
-                   join pg_constraint o on o.oid = k.live
-                   left join pg_constraint s on s.oid = k.shadow
-                   where not k.partitioned and (s.oid is null or o.convalidated and not s.convalidated)) then
-            return true;
-        end if;
-    end if;
     -- On another table it may keep its name; two on one table can't have the same.
     key_name := case when next.relation <> next.conrelid then next.conname
-        else encrypt._free_name(next.conname, '_' || encrypt._shadow_suffix(migration), next.relnamespace) end;
+        else encrypt._free_name(next.conname, '_' || encrypt._shadow_suffix(migration), next.namespace) end;
     perform encrypt._own_ddl(format('alter table %s add constraint %I %s%s', next.relation, key_name,
                                     encrypt._key_definition(next.live, next.referenced),
                                     case when next.partitioned or not next.convalidated then '' else ' not valid' end));
@@ -237,6 +250,7 @@ revoke all on function encrypt._key_pairs(integer) from public;
 revoke all on function encrypt._key_definition(oid, regclass) from public;
 revoke all on function encrypt._key_tree(oid) from public;
 revoke all on function encrypt._switch_keys(integer) from public;
+revoke all on function encrypt._next_key(integer) from public;
 revoke all on function encrypt._prepare_swap(integer, timestamptz) from public;
 revoke all on function encrypt._shadow_suffix(integer) from public;
 revoke all on function encrypt._drop_shadow_keys(integer) from public;

@@ -95,6 +95,29 @@ reset role;
 select * from owner_code_others;
 insert into owner_code.p values (11, 'written to both');
 select count(*) from owner_code.p_2_encrypted;
+-- What it does by DDL is no part of the migration, which event triggers would leave alone.
+select encrypt.create_type('owner_code.secret_enc', 'text', key => 'owner_code') is not null as made;
+alter type owner_code.secret_enc owner to regress_owner_code;
+set role regress_owner_code;
+create table owner_code.ordered (value owner_code.secret_enc not null);
+create function owner_code.store_order() returns void language plpgsql volatile as $$
+begin
+    alter table owner_code.ordered add primary key (value);
+    perform owner_code.remember('the order was stored');
+exception when feature_not_supported then
+    perform owner_code.remember('the order was refused');
+end $$;
+create function owner_code.sneak() returns integer language plpgsql immutable as $$
+begin
+    perform owner_code.store_order();
+    return 1;
+end $$;
+create table owner_code.p_3_encrypted partition of owner_code.p_encrypted for values from (20) to (30);
+create table owner_code.p_3 (id integer not null, secret text);
+create index on owner_code.p_3 (id) where owner_code.sneak() > 0;
+alter table owner_code.p attach partition owner_code.p_3 for values from (20) to (30);
+reset role;
+select distinct what from owner_code_seen where what ~ 'order';
 call encrypt.rollback_migration(:migration);
 
 drop table owner_code_seen cascade;
