@@ -162,10 +162,15 @@ begin
             when 'rollback' then encrypt._roll_back(migration, lock_timeout)
             when 'finalize' then encrypt._finalize(migration, lock_timeout)
         end;
-    exception when lock_not_available or deadlock_detected or internal_error then
+    exception when lock_not_available or deadlock_detected or internal_error or foreign_key_violation then
         -- GRANT, for one, locks no table. If it is committed while the exchange waits to change the same row of a catalog, PostgreSQL
         -- gives up with this message, which it translates into no language.
         if sqlstate = 'XX000' and sqlerrm !~ '^tuple concurrently (updated|deleted)$' then
+            raise;
+        end if;
+        -- A key of the counterpart is checked row by row where its owner can't read the other table. Then a row that is deleted along
+        -- with the one that it refers to looks like an orphan for a moment. One that stays is one in the live table, too.
+        if sqlstate = '23503' and attempt >= least(attempts, 5) then
             raise;
         end if;
         -- All locks are gone by now: who is in the way is asked while nobody waits for this.
