@@ -9,13 +9,19 @@
 //! `aes-gcm` composes the same two crates and is what the tests compare with. It is not used here because column values
 //! are short, and for those most of its time goes into what a composition for short messages can leave out: a second
 //! trip into the block cipher, hashing block after block instead of four at once, and wiping a copy of the hash key.
+//!
+//! What a short message waits for is its own memory. A block that is read whole after it was written in pieces comes out of
+//! the cache only when the processor has finished everything before it, so cipher and hash would run one after the other.
+//! Hence counter blocks are made in registers, and the hash's input is written before the cipher has anything to do.
 
 use core::fmt;
 use std::sync::LazyLock;
 
 use aes::Aes256Enc;
 use aes::cipher::array::Array;
-use aes::cipher::{Block, BlockCipherEncrypt, KeyInit};
+use aes::cipher::{
+    Block, BlockCipherEncBackend, BlockCipherEncClosure, BlockCipherEncrypt, BlockSizeUser, KeyInit,
+};
 use ghash::GHash;
 use ghash::universal_hash::UniversalHash;
 use subtle::ConstantTimeEq;
@@ -162,9 +168,11 @@ impl MessageKey {
             return Err(InvalidLength);
         }
         if Short::fits(associated_data, plaintext) {
-            let mut short = Short::new(self, nonce, associated_data, plaintext);
-            short.apply_key_stream(ciphertext);
-            return Ok(short.tag(self));
+            let mut short = Short::new();
+            short.set_stream(&self.cipher, nonce, plaintext.len());
+            short.apply_stream(plaintext, ciphertext);
+            short.set_input(associated_data, ciphertext);
+            return Ok(short.tag(&self.ghash));
         }
         self.apply_key_stream(nonce, plaintext, ciphertext);
         Ok(self.long_tag(nonce, associated_data, ciphertext))
@@ -187,9 +195,11 @@ impl MessageKey {
             return Err(AuthenticationFailed);
         }
         if Short::fits(associated_data, ciphertext) {
-            let mut short = Short::new(self, nonce, associated_data, ciphertext);
-            verify(&short.tag(self), tag)?;
-            short.apply_key_stream(plaintext);
+            let mut short = Short::new();
+            short.set_input(associated_data, ciphertext);
+            short.set_stream(&self.cipher, nonce, ciphertext.len());
+            verify(&short.tag(&self.ghash), tag)?;
+            short.apply_stream(ciphertext, plaintext);
             return Ok(());
         }
         verify(&self.long_tag(nonce, associated_data, ciphertext), tag)?;
@@ -203,7 +213,7 @@ impl MessageKey {
         associated_data: AssociatedData<'_>,
         ciphertext: &[u8],
     ) -> [u8; TAG_LEN] {
-        let mut mask = counter_block(nonce, FIRST_COUNTER - 1);
+        let mut mask = counter_block(nonce_block(nonce), FIRST_COUNTER - 1);
         self.cipher.encrypt_block(&mut mask);
         let mut ghash = GHash::clone(&self.ghash);
         associated_data.hash(&mut ghash);
@@ -215,6 +225,7 @@ impl MessageKey {
     }
 
     fn apply_key_stream(&self, nonce: &[u8; NONCE_LEN], input: &[u8], output: &mut [u8]) {
+        let nonce = nonce_block(nonce);
         let mut counter = FIRST_COUNTER;
         let mut stream = [AesBlock::default(); BATCH];
         for (input, output) in input
@@ -235,15 +246,16 @@ impl MessageKey {
     }
 }
 
-/// A message that is short enough for all of its key stream to come from one call of the block cipher, and all of its
-/// hash input to be laid out at once: `0 … 0 ‖ pad(associated data) ‖ pad(text) ‖ lengths`. The zero blocks in front leave
-/// GHASH's accumulator at zero and fill the last group.
+/// A message that is short enough to lay out all of its hash input and to make all of its key stream at once.
+///
+/// Both are filled in place: moving them would read whole blocks that were written in pieces a moment ago.
 struct Short {
+    /// `0 … 0 ‖ pad(associated data) ‖ pad(text) ‖ lengths`. The zero blocks in front leave GHASH's accumulator at zero and
+    /// fill the last group.
+    input: [[u8; BLOCK_LEN]; SHORT],
+    input_blocks: usize,
     /// The tag's mask, then the key stream of the text.
     stream: [AesBlock; SHORT],
-    input: [[u8; BLOCK_LEN]; SHORT],
-    text_blocks: usize,
-    used: usize,
 }
 
 impl Short {
@@ -254,66 +266,59 @@ impl Short {
             && associated_data.len().div_ceil(BLOCK_LEN) + text.len().div_ceil(BLOCK_LEN) < SHORT
     }
 
-    /// Lays out `text` and makes its key stream.
     #[inline(always)]
-    fn new(
-        key: &MessageKey,
-        nonce: &[u8; NONCE_LEN],
-        associated_data: AssociatedData<'_>,
-        text: &[u8],
-    ) -> Self {
-        let text_blocks = text.len().div_ceil(BLOCK_LEN);
-        let mut stream = [AesBlock::default(); SHORT];
-        for (block, counter) in stream[..=text_blocks].iter_mut().zip(FIRST_COUNTER - 1..) {
-            *block = counter_block(nonce, counter);
-        }
-        key.cipher.encrypt_blocks(&mut stream[..=text_blocks]);
-
-        let front_blocks = associated_data.len().div_ceil(BLOCK_LEN);
-        let used = front_blocks + text_blocks + 1;
-        let text_at = SHORT - 1 - text_blocks;
-        let mut input = [[0; BLOCK_LEN]; SHORT];
-        associated_data.write(input[text_at - front_blocks..].as_flattened_mut());
-        input[text_at..].as_flattened_mut()[..text.len()].copy_from_slice(text);
-        input[SHORT - 1] = lengths(associated_data.len(), text.len());
+    fn new() -> Self {
         Self {
-            stream,
-            input,
-            text_blocks,
-            used,
+            input: [[0; BLOCK_LEN]; SHORT],
+            input_blocks: 0,
+            stream: [AesBlock::default(); SHORT],
         }
     }
 
     #[inline(always)]
-    fn text(&mut self) -> &mut [[u8; BLOCK_LEN]] {
-        &mut self.input[SHORT - 1 - self.text_blocks..SHORT - 1]
+    fn set_input(&mut self, associated_data: AssociatedData<'_>, ciphertext: &[u8]) {
+        let front_blocks = associated_data.len().div_ceil(BLOCK_LEN);
+        let text_blocks = ciphertext.len().div_ceil(BLOCK_LEN);
+        let text_at = SHORT - 1 - text_blocks;
+        associated_data.write(self.input[text_at - front_blocks..].as_flattened_mut());
+        self.input[text_at..].as_flattened_mut()[..ciphertext.len()].copy_from_slice(ciphertext);
+        self.input[SHORT - 1] = lengths(associated_data.len(), ciphertext.len());
+        self.input_blocks = front_blocks + text_blocks + 1;
     }
 
-    /// Turns plaintext to ciphertext or back and copies it to `out`.
     #[inline(always)]
-    fn apply_key_stream(&mut self, out: &mut [u8]) {
-        let stream = self.stream;
-        let text = self.text();
-        for (block, stream) in text.iter_mut().zip(&stream[1..]) {
-            xor(block, stream);
+    fn set_stream(&mut self, cipher: &Aes256Enc, nonce: &[u8; NONCE_LEN], text_len: usize) {
+        cipher.encrypt_with_backend(Counters {
+            nonce: nonce_block(nonce),
+            out: &mut self.stream[..=text_len.div_ceil(BLOCK_LEN)],
+        });
+    }
+
+    /// Turns plaintext to ciphertext or back.
+    #[inline(always)]
+    fn apply_stream(&self, input: &[u8], output: &mut [u8]) {
+        for ((output, input), stream) in output
+            .chunks_mut(BLOCK_LEN)
+            .zip(input.chunks(BLOCK_LEN))
+            .zip(&self.stream[1..])
+        {
+            for ((output, input), stream) in output.iter_mut().zip(input).zip(stream) {
+                *output = input ^ stream;
+            }
         }
-        let (text, padding) = text.as_flattened_mut().split_at_mut(out.len());
-        out.copy_from_slice(text);
-        // The key stream went on after the text; the hash wants zeroes there.
-        padding.fill(0);
     }
 
     #[inline(always)]
-    fn tag(&self, key: &MessageKey) -> [u8; TAG_LEN] {
-        let groups = if self.used <= GROUP {
+    fn tag(&self, ghash: &GHash) -> [u8; TAG_LEN] {
+        let groups = if self.input_blocks <= GROUP {
             &self.input[SHORT - GROUP..]
-        } else if self.used == GROUP + 1 {
+        } else if self.input_blocks == GROUP + 1 {
             // A group and a block: less than two groups. An e-mail address in a searchable type.
             &self.input[SHORT - GROUP - 1..]
         } else {
             &self.input[..]
         };
-        let mut ghash = GHash::clone(&key.ghash);
+        let mut ghash = ghash.clone();
         ghash.update(Array::cast_slice_from_core(groups));
         let mut tag = ghash.finalize().into();
         xor(&mut tag, &self.stream[0]);
@@ -321,12 +326,38 @@ impl Short {
     }
 }
 
+/// Encrypts `J(1)`, `J(2)`, … inside the block cipher's own function, where a block goes from register to register.
+struct Counters<'a> {
+    nonce: u128,
+    out: &'a mut [AesBlock],
+}
+
+impl BlockSizeUser for Counters<'_> {
+    type BlockSize = <Aes256Enc as BlockSizeUser>::BlockSize;
+}
+
+impl BlockCipherEncClosure for Counters<'_> {
+    #[inline(always)]
+    fn call<B: BlockCipherEncBackend<BlockSize = Self::BlockSize>>(self, cipher: &B) {
+        for (out, counter) in self.out.iter_mut().zip(FIRST_COUNTER - 1..) {
+            let mut block = counter_block(self.nonce, counter);
+            cipher.encrypt_block_inplace(&mut block);
+            *out = block;
+        }
+    }
+}
+
+/// The nonce, with zeroes in the counter's place.
 #[inline]
-fn counter_block(nonce: &[u8; NONCE_LEN], counter: u32) -> AesBlock {
-    let mut block = AesBlock::default();
+fn nonce_block(nonce: &[u8; NONCE_LEN]) -> u128 {
+    let mut block = [0; BLOCK_LEN];
     block[..NONCE_LEN].copy_from_slice(nonce);
-    block[NONCE_LEN..].copy_from_slice(&counter.to_be_bytes());
-    block
+    u128::from_be_bytes(block)
+}
+
+#[inline]
+fn counter_block(nonce: u128, counter: u32) -> AesBlock {
+    (nonce | u128::from(counter)).to_be_bytes().into()
 }
 
 #[inline]

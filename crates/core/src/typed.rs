@@ -107,6 +107,15 @@ impl<'a> TypedValue<'a> {
     }
 }
 
+/// Values inside of bytes that consist of others: an array, a row, a range, as PostgreSQL stores them once they are out of
+/// TOAST. Bytes that only look like a value are found too, so ask whether there is such a type: then a number of 31 bits
+/// would have to agree by chance as well.
+pub fn values_within(bytes: &[u8]) -> impl Iterator<Item = TypedValue<'_>> {
+    (0..bytes.len())
+        .filter(|at| bytes[*at] == FORMAT_TYPED)
+        .filter_map(|at| TypedValue::parse(&bytes[at..]).ok())
+}
+
 /// The first bytes of a value: enough to compare by token without reading the rest.
 #[derive(Debug, Clone, Copy)]
 pub struct Head {
@@ -232,6 +241,31 @@ mod tests {
         let key = key().epoch_key(value.envelope.epoch()?);
         key.open_into(&value.envelope, value.prefix, &mut out).ok()?;
         Some(out)
+    }
+
+    #[test]
+    fn values_are_found_within_what_consists_of_them() {
+        let (short, long) = (sealed(None, b""), sealed(Some(&[FORMAT_TYPED; 16]), b"long"));
+        let parts: [&[u8]; 5] = [
+            &[1, FORMAT_TYPED, 0, 0],
+            &short,
+            &[0; 3],
+            &long,
+            &[FORMAT_TYPED; 2],
+        ];
+        let all = parts.concat();
+        let found: Vec<_> = values_within(&all)
+            .filter(|value| value.type_ref.get() == 0x0102_0304)
+            .map(|value| (value.token.is_some(), value.envelope.header().key_id.get()))
+            .collect();
+        assert_eq!(found, [(false, 7), (true, 7)]);
+        assert_eq!(
+            values_within(&long[1..])
+                .filter(|value| value.type_ref.get() == 0x0102_0304)
+                .count(),
+            0
+        );
+        assert_eq!(values_within(&[]).count(), 0);
     }
 
     #[test]
