@@ -2,70 +2,16 @@
 --
 -- They run after every DDL statement, so they never compile their few lookups: jit = off.
 
-create function encrypt._encrypted_within(type oid) returns oid
-    language sql stable set search_path = pg_catalog, pg_temp as
-$$
-    with recursive parts (type) as (
-        select type
-        union
-        select inner_type from parts
-        join pg_type t on t.oid = parts.type
-        cross join lateral (
-            select t.typbasetype
-            union all
-            select t.typelem
-            union all
-            select a.atttypid from pg_attribute a where a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
-            union all
-            select r.rngsubtype from pg_range r where t.typtype in ('r', 'm') and t.oid in (r.rngtypid, r.rngmultitypid)
-        ) as part (inner_type)
-        where inner_type <> 0
-    )
-    select e.type_oid::oid from parts join encrypt.types e on e.type_oid = parts.type
-    order by e.index_key_id is not null limit 1
-$$;
-comment on function encrypt._encrypted_within(oid) is
-    'an encrypted type that a type is, or that its arrays, rows or ranges consist of; rather one that is not searchable';
--- why: it stays with PUBLIC. The event trigger calls it as whoever runs a DDL statement; it reads the catalog
+-- Steps of a migration alter tables while everybody waits, and know what they do. Without settings, so that it becomes a part of its
+-- callers.
+create function encrypt._is_own_ddl() returns boolean
+    language sql stable
+return coalesce(current_setting('pg_encrypt.own_ddl', true), 'off') = 'on';
+comment on function encrypt._is_own_ddl() is 'whether a statement is one of a migration''s steps';
+-- why: it stays with PUBLIC, as it is asked as whoever runs a DDL statement
 
-create function encrypt._opened_types(expressions pg_node_tree) returns oid[]
-    language c stable strict as 'MODULE_PATHNAME', 'opened_types';
-comment on function encrypt._opened_types(pg_node_tree) is
-    'types whose values stored expressions convert by functions that are not immutable, order, or compare other than by token';
-
-create function encrypt._result_types(expressions pg_node_tree) returns oid[]
-    language c stable strict as 'MODULE_PATHNAME', 'result_types';
-comment on function encrypt._result_types(pg_node_tree) is 'types of the results of stored expressions';
-
--- Through rows: a type that gets an attribute is that of columns, or of what they consist of, which have indexes by now.
-create function encrypt._consisting_of(relations oid[]) returns oid[]
-    language sql stable set search_path = pg_catalog, pg_temp as
-$$
-    with recursive users (classid, objid) as (
-        select 'pg_type'::regclass::oid, c.reltype from pg_class c where c.oid = any (relations) and c.reltype <> 0
-        union
-        select found.classid, found.objid
-        from users u
-        cross join lateral (
-            select d.classid, d.objid
-            from pg_depend d
-            where u.classid = 'pg_type'::regclass and d.refclassid = 'pg_type'::regclass and d.refobjid = u.objid
-              and d.classid in ('pg_type'::regclass, 'pg_class'::regclass)
-            union all
-            select 'pg_type'::regclass, c.reltype
-            from pg_class c where u.classid = 'pg_class'::regclass and c.oid = u.objid and c.reltype <> 0
-        ) as found
-    )
-    select relations || array(select objid from users where classid = 'pg_class'::regclass and objid <> all (relations))
-$$;
-comment on function encrypt._consisting_of(oid[]) is 'relations, and those with columns of their rows'' types';
--- why: all stay with PUBLIC, as the function above
-
--- The default btree class of an encrypted type sorts by decrypting. An index on it, or range partitioning by it, would
--- store that order, which tells much of the values; so would a hash of a value that has no token.
--- It runs at the end of every DDL statement: so it leaves as soon as there is nothing to look at, finds indexes by their own indexes,
--- and plans its queries once per session. What a step of a migration alters gets no index and no type by that, and is altered while
--- everybody waits.
+-- It runs at the end of every DDL statement: so it leaves as soon as there is nothing to look at, its questions find indexes by their
+-- own indexes, and their queries are planned once per session. What a step of a migration alters gets no index and no type by that.
 create function encrypt._refuse_plaintext_order() returns event_trigger
     language plpgsql
     set search_path = pg_catalog, pg_temp set jit = off set plan_cache_mode = force_generic_plan as
@@ -75,7 +21,7 @@ declare
     relations oid[];
     statistics oid[];
 begin
-    if tg_tag like 'ALTER %' and coalesce(current_setting('pg_encrypt.own_ddl', true), 'off') = 'on' then
+    if tg_tag like 'ALTER %' and encrypt._is_own_ddl() then
         return;
     end if;
     select array_agg(d.objid) filter (where d.classid = 'pg_class'::regclass),
@@ -89,139 +35,17 @@ begin
         relations := encrypt._consisting_of(relations);
     end if;
 
-    select c.oid::regclass as index, t.type_oid, (select n.nspname from pg_namespace n where n.oid = y.typnamespace) as schema, y.typname as type_name,
-        t.index_key_id is not null as searchable, m.amname
-    into found
-    from pg_index i
-    join pg_class c on c.oid = i.indexrelid
-    join pg_am m on m.oid = c.relam
-    cross join unnest(i.indclass::oid[]) as used (class)
-    join pg_opclass o on o.oid = used.class and o.opcdefault
-    join encrypt.types t on t.type_oid = o.opcintype
-    join pg_type y on y.oid = t.type_oid
-    where (i.indexrelid = any (relations) or i.indrelid = any (relations))
-      and (m.amname <> 'hash' or t.index_key_id is null)
+    select s.problem, s.remedy into found
+    from (select * from encrypt._ordering_indexes(relations)
+          union all
+          select * from encrypt._ordering_partitions(relations)
+          union all
+          select * from encrypt._ordering_statistics(relations, statistics)
+          union all
+          select * from encrypt._telling_expressions(relations, statistics)) as s
     limit 1;
-    if found.index is not null then
-        raise exception using
-            errcode = 'feature_not_supported',
-            message = format('index "%s" would store the order of plaintexts of type %s', found.index, found.type_oid),
-            hint = case when found.searchable
-                then format('Use the operator class %1$I.%2$I: create index ... (... %1$I.%2$I);',
-                            found.schema, found.type_name || '_ops')
-                else 'Make the type searchable: encrypt.create_type(..., searchable => true).' end;
-    end if;
-
-    -- The default classes of arrays, rows and ranges compare what these consist of by its own default class.
-    select c.oid::regclass as index, w.type_oid::regtype
-    into found
-    from pg_index i
-    join pg_class c on c.oid = i.indexrelid
-    join pg_am m on m.oid = c.relam
-    join pg_attribute a on a.attrelid = i.indexrelid and a.attnum <= i.indnkeyatts
-    join pg_opclass o on o.oid = i.indclass[a.attnum - 1] and o.opcdefault
-    join pg_type y on y.oid = o.opcintype and y.typtype = 'p'
-    -- A hash index has the type of its hashes.
-    left join pg_attribute h on h.attrelid = i.indrelid and h.attnum = nullif(i.indkey[a.attnum - 1], 0)
-    cross join lateral (select encrypt._encrypted_within(coalesce(h.atttypid, a.atttypid))) as w (type_oid)
-    left join encrypt.types t on t.type_oid = w.type_oid
-    where (i.indexrelid = any (relations) or i.indrelid = any (relations))
-      and (m.amname <> 'hash' or t.index_key_id is null) and w.type_oid is not null
-    union all
-    -- Of an expression, as of a column, ANALYZE sorts the results, whatever the index is.
-    select i.indexrelid::regclass, w.type_oid::regtype
-    from pg_index i
-    cross join unnest(encrypt._result_types(i.indexprs)) as result (type)
-    cross join lateral (select encrypt._encrypted_within(result.type)) as w (type_oid)
-    where (i.indexrelid = any (relations) or i.indrelid = any (relations))
-      and w.type_oid is distinct from encrypt._base_type(result.type) and w.type_oid is not null
-    limit 1;
-    if found.index is not null then
-        raise exception using
-            errcode = 'feature_not_supported',
-            message = format('index "%s" would store the order of plaintexts of type %s', found.index, found.type_oid),
-            hint = 'Make a table with a row per value, and index its column.';
-    end if;
-
-    select c.oid::regclass as partitioned, w.type_oid::regtype
-    into found
-    from pg_partitioned_table p
-    join pg_class c on c.oid = p.partrelid
-    cross join lateral (
-        select encrypt._encrypted_within(o.opcintype)
-        from unnest(p.partclass::oid[]) as used (class) join pg_opclass o on o.oid = used.class
-        union all
-        select encrypt._encrypted_within(a.atttypid)
-        from pg_attribute a where a.attrelid = p.partrelid and a.attnum = any (p.partattrs::int2[])
-        union all
-        select encrypt._encrypted_within(result.type) from unnest(encrypt._result_types(p.partexprs)) as result (type)
-    ) as w (type_oid)
-    where p.partrelid = any (relations) and w.type_oid is not null
-    limit 1;
-    if found.partitioned is not null then
-        raise exception using
-            errcode = 'feature_not_supported',
-            message = format('table "%s" can''t be partitioned by a column of type %s',
-                             found.partitioned, found.type_oid),
-            hint = 'Partition by another column.';
-    end if;
-
-    -- Most common values of several columns are stored sorted, by the default class. ALTER TABLE makes a statistics object anew
-    -- without telling.
-    select x.oid::regclass as relation, w.type_oid::regtype
-    into found
-    from pg_statistic_ext e
-    join pg_class x on x.oid = e.stxrelid
-    cross join lateral (
-        select encrypt._encrypted_within(a.atttypid)
-        from pg_attribute a where a.attrelid = e.stxrelid and a.attnum = any (e.stxkeys::int2[])
-        union all
-        select encrypt._encrypted_within(result.type) from unnest(encrypt._result_types(e.stxexprs)) as result (type)
-    ) as w (type_oid)
-    where (e.oid = any (statistics) or e.stxrelid = any (relations)) and w.type_oid is not null
-    limit 1;
-    if found.relation is not null then
-        raise exception using
-            errcode = 'feature_not_supported',
-            message = format('extended statistics on table "%s" would store the order of plaintexts of type %s',
-                             found.relation, found.type_oid),
-            hint = 'Leave the encrypted column out.';
-    end if;
-
-    -- PostgreSQL stores the results of expressions with functions that are not immutable, as those that decrypt, in statistics
-    -- and where a generated column converts them to its type; and it does not look into comparisons of arrays and the like.
-    select e.name, w.type_oid::regtype
-    into found
-    from (
-        select format('index "%s"', i.indexrelid::regclass), e.tree
-        from pg_index i
-        cross join lateral (values (i.indexprs), (i.indpred)) as e (tree)
-        where i.indexrelid = any (relations) or i.indrelid = any (relations)
-        union all
-        select format('generated column "%s" of table "%s"', a.attname, d.adrelid::regclass), d.adbin
-        from pg_attrdef d
-        join pg_attribute a on a.attrelid = d.adrelid and a.attnum = d.adnum and a.attgenerated = 's'
-        where d.adrelid = any (relations)
-        union all
-        select format('partitioning of table "%s"', p.partrelid::regclass), p.partexprs
-        from pg_partitioned_table p where p.partrelid = any (relations)
-        union all
-        select format('extended statistics on table "%s"', s.stxrelid::regclass), s.stxexprs
-        from pg_statistic_ext s where s.oid = any (statistics) or s.stxrelid = any (relations)
-    ) as e (name, tree)
-    cross join unnest(encrypt._opened_types(e.tree)) as opened (type)
-    cross join lateral (
-        select encrypt._encrypted_within(opened.type)
-        union all
-        select 'encrypt.ciphertext'::regtype where encrypt._base_type(opened.type) = 'encrypt.ciphertext'::regtype
-    ) as w (type_oid)
-    where w.type_oid is not null
-    limit 1;
-    if found.name is not null then
-        raise exception using
-            errcode = 'feature_not_supported',
-            message = format('%s would store what an expression tells of plaintexts of type %s', found.name, found.type_oid),
-            hint = 'Leave the encrypted column out.';
+    if found.problem is not null then
+        raise exception using errcode = 'feature_not_supported', message = found.problem, hint = found.remedy;
     end if;
 
     -- ANALYZE takes an encrypted type's own function for its columns and for domains. Of arrays, rows and ranges it sorts
@@ -250,6 +74,9 @@ declare
     dropped record;
     leftover text;
 begin
+    if not exists (select from pg_event_trigger_dropped_objects() d where d.classid = 'pg_type'::regclass) then
+        return;
+    end if;
     -- The types that come with the extension have no row before their key is made, and go with the extension.
     delete from encrypt.types t
     using pg_event_trigger_dropped_objects() d
@@ -272,7 +99,9 @@ begin
                 from pg_opfamily f
                 join pg_namespace n on n.oid = f.opfnamespace
                 join pg_am a on a.oid = f.opfmethod
-                where (a.amname, n.nspname, f.opfname) = (dropped.method, dropped.schema, dropped.class)
+                where (a.amname, n.nspname) = (dropped.method, dropped.schema)
+                  -- A type that is not searchable has a family without class: src/types/ddl/plain_rows.sql.
+                  and f.opfname in (dropped.class, regexp_replace(dropped.class, '_order$', '_plain'))
                   and not exists (select from pg_opclass o where o.opcfamily = f.oid)
             ), support as (
                 select s.amproc::oid as oid from pg_amproc s join family on family.oid = s.amprocfamily

@@ -59,8 +59,8 @@ impl Codec {
             pg_sys::JSONOID => (TypeCode::Json, Printed),
             pg_sys::JSONBOID => (TypeCode::Jsonb, Printed),
             pg_sys::INETOID | pg_sys::CIDROID => (TypeCode::Inet, Printed),
-            // What time prints depends on no setting.
-            pg_sys::TIMEOID => (TypeCode::Text, Printed),
+            // What these print depends on no setting.
+            pg_sys::NAMEOID | pg_sys::TIMEOID => (TypeCode::Text, Printed),
             // money's text depends on the server's locale, and an anonymous row can't be read back.
             pg_sys::MONEYOID | pg_sys::RECORDOID => return Err(unsupported(type_oid)),
             base if typeio::is_pseudo_type(base) => return Err(unsupported(type_oid)),
@@ -202,6 +202,7 @@ pub fn text_form(stored: TypeCode, bytes: &[u8]) -> Result<&[u8], Error> {
 }
 
 /// Bytes that are valid text of this database.
+#[inline]
 pub fn text(bytes: &[u8]) -> Result<&[u8], Error> {
     encoding::check_text(bytes)
         .map(|()| bytes)

@@ -7,7 +7,7 @@ use crate::pg::call::Call;
 use crate::pg::datum::{cstring_bytes, cstring_from, message_bytes, varlena_bytes, varlena_from};
 use crate::pg::site::Site;
 use crate::pg::typeio::{self, Refused};
-use crate::pg::{literal, proc, server_log};
+use crate::pg::{encoding, literal, proc, server_log};
 use crate::sql_function;
 use crate::types::maker::{Asked, Maker, adopt};
 use crate::types::opener::Opener;
@@ -88,6 +88,10 @@ sql_function! {
         let opener = call.site::<OutputSite>().opener(&stored)?;
         if opener.reveals()? {
             let opened = opener.open(&stored)?;
+            if opened.domain.base.is_plain_text() && encoding::is_clients() {
+                // The binary form of text is its bytes, which a bytea holds as a text does.
+                return opened.base_datum().map(Some);
+            }
             return Ok(Some(typeio::send(opened.base_datum()?, opened.domain.base.type_oid)));
         }
         match opener.domain.base.is_plain_text() {
@@ -107,7 +111,8 @@ sql_function! {
 }
 
 sql_function! {
-    /// Assignment cast to a type that the base type can be assigned to: decrypts and converts, whatever output reveals.
+    /// Assignment cast to a type that the base type can be assigned to, or to a string: decrypts and converts, whatever output
+    /// reveals.
     fn type_to_target(call) {
         let Some(value) = call.datum(0) else { return Ok(None) };
         let stored = TypedValue::parse(varlena_bytes(value))?;
@@ -116,19 +121,19 @@ sql_function! {
         let opened = site.opener(&stored)?.open(&stored)?;
         let from = opened.domain.base.type_oid;
         typeio::convert(opened.base_datum()?, from, target)
-            .map(Some)
             .map_err(|refused| Error::RefusedByType { refused, wanted: typeio::type_name(target) })
     }
 }
 
 sql_function! {
-    /// What to_json makes of a value: as output, but numbers as numbers, documents as documents.
+    /// What to_json makes of a value: as output, but numbers as numbers, documents as documents. A cast in a statement
+    /// decrypts, as all casts do; to_json and its kin look the function up and call it without an expression.
     fn type_to_json(call) {
         let Some(value) = call.datum(0) else { return Ok(None) };
         let bytes = varlena_bytes(value);
         let stored = TypedValue::parse(bytes)?;
         let opener = call.site::<OutputSite>().opener(&stored)?;
-        if !opener.reveals()? {
+        if !call.is_in_expression() && !opener.reveals()? {
             return Ok(Some(typeio::to_json(varlena_from(&hex::encode(bytes))?, pg_sys::TEXTOID)));
         }
         let opened = opener.open(&stored)?;
@@ -155,7 +160,7 @@ sql_function! {
         let domain = &maker.domain;
         let base = typeio::convert(source, from, domain.base.type_oid)
             .map_err(|refused| invalid(refused, domain.type_oid))?;
-        maker.seal_or_adopt(base).map(Some)
+        base.map(|base| maker.seal_or_adopt(base)).transpose()
     }
 }
 
@@ -206,7 +211,7 @@ impl InputSite {
 }
 
 impl OutputSite {
-    #[inline]
+    #[inline(always)]
     fn opener(&mut self, value: &TypedValue<'_>) -> Result<&mut Opener, Error> {
         self.opener.of(self.recently.now(), value.type_ref)
     }

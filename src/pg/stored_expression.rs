@@ -1,9 +1,11 @@
-//! Expressions whose results are stored: in indexes, generated columns, statistics, partition bounds.
+//! Stored expressions: those whose results are stored, in indexes, generated columns, statistics, partition bounds; and
+//! the constants in any of them.
 //!
 //! PostgreSQL stores nothing that an expression gets from a function that is not immutable, with gaps. Statistics take any
 //! function; a generated column takes any conversion to its own type; and arrays and rows are compared, hashed and written
 //! by the functions of what they consist of, which nobody looks at.
 
+use super::datum::varlena_bytes;
 use super::list::nodes;
 use pgrx::pg_sys::{self, Datum, Node, NodeTag, Oid};
 use std::ffi::{CStr, c_void};
@@ -47,6 +49,14 @@ pub fn result_types(tree: Datum) -> Vec<Oid> {
     }
 }
 
+/// The bytes of constants with variable length in stored expressions or queries (a `pg_node_tree` of any kind).
+pub fn constants(tree: Datum) -> Vec<Vec<u8>> {
+    let mut found = Vec::new();
+    // SAFETY: `visit_constants` takes what is passed on to it here.
+    unsafe { visit_constants(parse(tree), (&raw mut found).cast()) };
+    found
+}
+
 fn parse(tree: Datum) -> *mut Node {
     // SAFETY: a pg_node_tree is a text that PostgreSQL wrote; nobody else can make one.
     unsafe { pg_sys::stringToNode(pg_sys::text_to_cstring(tree.cast_mut_ptr())).cast() }
@@ -68,6 +78,31 @@ unsafe extern "C-unwind" fn visit(node: *mut Node, found: *mut c_void) -> bool {
             (*found.cast::<Vec<Read>>()).extend(reads);
         }
         pg_sys::expression_tree_walker(node, Some(visit), found)
+    }
+}
+
+/// # Safety
+/// `node` is null or part of an expression or a query; `found` is a `Vec<Vec<u8>>`.
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn visit_constants(node: *mut Node, found: *mut c_void) -> bool {
+    // SAFETY: as the caller vouches; a node has the type that its tag tells, and a constant of length -1 is a varlena.
+    unsafe {
+        if node.is_null() {
+            return false;
+        }
+        match (*node).type_ {
+            NodeTag::T_Query => pg_sys::query_tree_walker(node.cast(), Some(visit_constants), found, 0),
+            tag => {
+                if tag == NodeTag::T_Const {
+                    let constant: *const pg_sys::Const = node.cast();
+                    if (*constant).constlen == -1 && !(*constant).constisnull {
+                        let bytes = varlena_bytes((*constant).constvalue).to_vec();
+                        (*found.cast::<Vec<Vec<u8>>>()).push(bytes);
+                    }
+                }
+                pg_sys::expression_tree_walker(node, Some(visit_constants), found)
+            }
+        }
     }
 }
 

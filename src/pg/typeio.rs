@@ -139,6 +139,12 @@ pub fn schema_and_name(type_oid: pg_sys::Oid) -> Option<(String, String)> {
     }
 }
 
+/// Whether values of a type have variable length.
+pub fn is_varlena(type_oid: pg_sys::Oid) -> bool {
+    // SAFETY: a catalog lookup.
+    unsafe { pg_sys::get_typlen(type_oid) == -1 }
+}
+
 /// Whether a type only exists in function signatures.
 pub fn is_pseudo_type(type_oid: pg_sys::Oid) -> bool {
     // SAFETY: a catalog lookup.
@@ -177,8 +183,13 @@ fn find_type(namespace: pg_sys::Oid, name: &CStr) -> Option<pg_sys::Oid> {
     (oid != pg_sys::InvalidOid).then_some(oid)
 }
 
-/// Converts a value as an assignment to another type would: by the cast there is, else through the text form.
-pub fn convert(datum: pg_sys::Datum, from: pg_sys::Oid, to: pg_sys::Oid) -> Result<pg_sys::Datum, Refused> {
+/// Converts a value as an assignment to another type would: by the cast there is, else through the text form. `None` where
+/// that cast makes NULL of it, as of the time of day of an infinite timestamp.
+pub fn convert(
+    datum: pg_sys::Datum,
+    from: pg_sys::Oid,
+    to: pg_sys::Oid,
+) -> Result<Option<pg_sys::Datum>, Refused> {
     // SAFETY: looks up the cast that assignment would use; all built-in ones are functions of one argument.
     unsafe {
         let mut function = pg_sys::InvalidOid;
@@ -189,11 +200,9 @@ pub fn convert(datum: pg_sys::Datum, from: pg_sys::Oid, to: pg_sys::Oid) -> Resu
             &mut function,
         );
         match path {
-            pg_sys::CoercionPathType::COERCION_PATH_RELABELTYPE => Ok(datum),
-            pg_sys::CoercionPathType::COERCION_PATH_FUNC => {
-                Ok(pg_sys::OidFunctionCall1Coll(function, pg_sys::InvalidOid, datum))
-            }
-            _ => input(output(datum, from), to),
+            pg_sys::CoercionPathType::COERCION_PATH_RELABELTYPE => Ok(Some(datum)),
+            pg_sys::CoercionPathType::COERCION_PATH_FUNC => Ok(proc::apply(function, datum)),
+            _ => input(output(datum, from), to).map(Some),
         }
     }
 }

@@ -38,18 +38,24 @@ impl<T> Default for Found<T> {
 }
 
 impl<T: Finding> Found<T> {
-    #[inline]
+    #[inline(always)]
     pub fn of(&mut self, now: Now, asked: T::Asked) -> Result<&mut T, Error> {
         if !self.is(now, asked) {
-            T::kept().with_borrow(|kept| self.0 = kept.get(&asked).copied());
-        }
-        if !self.is(now, asked) {
-            self.0 = Some(T::find(now, asked)?);
+            self.find(now, asked)?;
         }
         match &mut self.0 {
             Some(found) => Ok(found),
             None => Err(Error::KeyChanged),
         }
+    }
+
+    #[inline(never)]
+    fn find(&mut self, now: Now, asked: T::Asked) -> Result<(), Error> {
+        T::kept().with_borrow(|kept| self.0 = kept.get(&asked).copied());
+        if !self.is(now, asked) {
+            self.0 = Some(T::find(now, asked)?);
+        }
+        Ok(())
     }
 
     #[inline]

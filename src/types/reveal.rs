@@ -20,17 +20,22 @@ pub struct Revealing {
 
 /// Whether the current role sees plaintexts of the domain in output. Where not, output is the stored value in hex,
 /// which written back stays what it is.
-#[inline]
+#[inline(always)]
 pub fn is_revealed(site: &mut Revealing, now: Now, domain: &Domain) -> Result<bool, Error> {
-    let asked = (domain.type_oid, now, guc::reveal());
-    if site.asked != Some(asked) {
-        let revealed = ask(domain, now, asked.2)?;
-        *site = Revealing {
-            asked: Some(asked),
-            revealed,
-        };
+    let reveal = guc::reveal();
+    if site.asked != Some((domain.type_oid, now, reveal)) {
+        find_out(site, now, domain, reveal)?;
     }
     Ok(site.revealed)
+}
+
+#[inline(never)]
+fn find_out(site: &mut Revealing, now: Now, domain: &Domain, reveal: Reveal) -> Result<(), Error> {
+    *site = Revealing {
+        revealed: ask(domain, now, reveal)?,
+        asked: Some((domain.type_oid, now, reveal)),
+    };
+    Ok(())
 }
 
 /// Answers by type, role and whether it asks for itself: a lookup of one row asks each time it is executed.

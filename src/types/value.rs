@@ -160,15 +160,17 @@ fn make_search_token(
 
 /// A plain value as one of the base type.
 pub fn as_base(domain: &Domain, codec: &Codec, value: Datum) -> Result<Datum, Error> {
-    match codec.type_oid == domain.base.type_oid {
-        true => Ok(value),
-        false => typeio::convert(value, codec.type_oid, domain.base.type_oid).map_err(|refused| {
-            Error::InvalidInput {
-                refused,
-                wanted: typeio::type_name(domain.base.type_oid),
-            }
-        }),
+    if codec.type_oid == domain.base.type_oid {
+        return Ok(value);
     }
+    let converted = typeio::convert(value, codec.type_oid, domain.base.type_oid).map_err(|refused| {
+        Error::InvalidInput {
+            refused,
+            wanted: typeio::type_name(domain.base.type_oid),
+        }
+    })?;
+    // Types that are compared with the base type convert without loss, so never to NULL.
+    converted.ok_or(Error::Null { argument: "value" })
 }
 
 /// A bigint or double precision from the bytes that integers and floating-point numbers of every width are encrypted as.

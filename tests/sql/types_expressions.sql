@@ -62,7 +62,34 @@ create table base (k integer);
 create table of_base (b base unique);
 alter table base add e email_enc;
 
+-- Rows and what consists of them are equal by tokens only if all that is encrypted in them is searchable.
+create type known as (k integer, e email_enc, p text);
+create type knowns as (known known, more known[]);
+create domain known_domain as known;
+create type unknown_too as (known known, n note_enc);
+create table rows_in (
+    k integer, known known, knowns knowns, in_domain known_domain, in_array knowns[], other unknown_too, in_others unknown_too[]
+);
+create index refused on rows_in ((other = null::unknown_too));
+create index refused on rows_in (k) where other <> null::unknown_too;
+create index refused on rows_in ((hash_record(other)));
+create index refused on rows_in ((array_position(in_others, null::unknown_too)));
+create index refused on rows_in ((row(k, other) = row(1, null::unknown_too)));
+create index refused on rows_in ((known < null::known));
+create index refused on rows_in ((greatest(known, null::known) is null));
+create index refused on rows_in ((known::text));
+alter table rows_in add refused boolean generated always as (other = null::unknown_too) stored;
+create statistics refused on (other = null::unknown_too), k from rows_in;
+
 -- What is permitted tells no more than the columns do.
+create index on rows_in ((known = null::known)) where knowns <> null::knowns;
+create index on rows_in ((hash_record(known)), (hash_array(in_array)), (in_domain = known), (row(k, known) = row(1, known)));
+create statistics of_rows on (known = null::known), k from rows_in;
+alter table rows_in add same boolean generated always as (known = null::known) stored;
+-- Several of these are in the way.
+\set VERBOSITY sqlstate
+alter type known add attribute n note_enc;
+\set VERBOSITY terse
 create statistics by_token on (encrypt.token(e)), (n is null), (cardinality(many)) from t;
 create statistics by_key on (encrypt.key_id(c)), k from t;
 create statistics of_plaintext on (lower(p)), (k + 1), k from t;

@@ -114,6 +114,18 @@ copy copied (k, i) from stdin;
 
 -- Binary: the base type's form where it is revealed, else the value.
 select length(record_send(row(i))) as number from t where k = 1;
+-- Text is in the encoding of the client: behind the type's number, what plain text has there.
+create view sent as
+    select length(record_send(row(encrypted))) as length,
+           substr(record_send(row(encrypted)), 9) = substr(record_send(row(plain)), 9) as as_plain
+    from (values (E'J\u00fcrgen', E'J\u00fcrgen'::note_enc)) as v (plain, encrypted)
+    -- Not in a parallel worker, which has the encoding of the database.
+    where pg_backend_pid() > 0;
+select * from sent;
+set client_encoding = latin1;
+select * from sent;
+reset client_encoding;
+drop view sent;
 set pg_encrypt.reveal = off;
 select length(record_send(row(i))) as number, length(record_send(row(e))) as text from t where k = 1;
 

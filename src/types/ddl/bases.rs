@@ -85,13 +85,28 @@ pub fn check(wish: &Wish<'_>) -> Result<Base, Error> {
 }
 
 /// Types that PostgreSQL assigns to a base type, other than the base type itself; `None` if it is no base type of ours.
+/// Everything is assigned to text by way of output: what is here becomes another text by its cast.
 pub fn sources(base: Oid) -> Option<&'static [&'static str]> {
     Some(match base {
-        pg_sys::TEXTOID => &["character varying", "character"],
+        pg_sys::TEXTOID => &["character varying", "character", "boolean", "inet", "cidr"],
         pg_sys::INT2OID => &["integer", "bigint", "numeric", "real", "double precision"],
-        pg_sys::INT4OID => &["smallint", "bigint", "numeric", "real", "double precision"],
-        pg_sys::INT8OID => &["smallint", "integer", "numeric", "real", "double precision"],
-        pg_sys::NUMERICOID => &["smallint", "integer", "bigint", "real", "double precision"],
+        pg_sys::INT4OID => &["smallint", "bigint", "numeric", "real", "double precision", "oid"],
+        pg_sys::INT8OID => &[
+            "smallint",
+            "integer",
+            "numeric",
+            "real",
+            "double precision",
+            "oid",
+        ],
+        pg_sys::NUMERICOID => &[
+            "smallint",
+            "integer",
+            "bigint",
+            "real",
+            "double precision",
+            "money",
+        ],
         pg_sys::FLOAT4OID => &["smallint", "integer", "bigint", "numeric", "double precision"],
         pg_sys::FLOAT8OID => &["smallint", "integer", "bigint", "numeric", "real"],
         pg_sys::DATEOID => &["timestamp without time zone", "timestamp with time zone"],
@@ -115,6 +130,8 @@ pub fn sources(base: Oid) -> Option<&'static [&'static str]> {
 /// without time zone with one that has it.
 pub fn compared(base: Oid) -> &'static [&'static str] {
     match base {
+        // current_user is a name.
+        pg_sys::TEXTOID => &["name"],
         pg_sys::INT2OID => &["integer", "bigint"],
         pg_sys::INT4OID => &["smallint", "bigint"],
         pg_sys::INT8OID => &["smallint", "integer"],
@@ -127,13 +144,38 @@ pub fn compared(base: Oid) -> &'static [&'static str] {
     }
 }
 
-/// Types other than the base type that PostgreSQL assigns it to.
+/// Types other than the base type, and JSON, that PostgreSQL assigns it to and that values are converted to by way of it.
 pub fn targets(base: Oid) -> &'static [&'static str] {
     match base {
-        pg_sys::INT2OID => &["integer", "bigint", "numeric", "real", "double precision"],
-        pg_sys::INT4OID => &["smallint", "bigint", "numeric", "real", "double precision"],
-        pg_sys::INT8OID => &["smallint", "integer", "numeric", "real", "double precision"],
-        pg_sys::NUMERICOID => &["smallint", "integer", "bigint", "real", "double precision"],
+        // To varchar and character by decrypting alone: see cast_to.sql.
+        pg_sys::TEXTOID => &["name", "\"char\""],
+        pg_sys::INT2OID => &["integer", "bigint", "numeric", "real", "double precision", "oid"],
+        pg_sys::INT4OID => &[
+            "smallint",
+            "bigint",
+            "numeric",
+            "real",
+            "double precision",
+            "oid",
+            "money",
+        ],
+        pg_sys::INT8OID => &[
+            "smallint",
+            "integer",
+            "numeric",
+            "real",
+            "double precision",
+            "oid",
+            "money",
+        ],
+        pg_sys::NUMERICOID => &[
+            "smallint",
+            "integer",
+            "bigint",
+            "real",
+            "double precision",
+            "money",
+        ],
         pg_sys::FLOAT4OID => &["smallint", "integer", "bigint", "numeric", "double precision"],
         pg_sys::FLOAT8OID => &["smallint", "integer", "bigint", "numeric", "real"],
         pg_sys::DATEOID => &["timestamp without time zone", "timestamp with time zone"],
@@ -149,6 +191,11 @@ pub fn targets(base: Oid) -> &'static [&'static str] {
         _ => &[],
     }
 }
+
+/// Types that PostgreSQL assigns everything to: where there is no cast, by the output function. That shows a stored value's hex
+/// to who may not decrypt, who would store it as if it were the value; and a base type with a cast of its own, as boolean, can
+/// become another text by it than by its output.
+pub const STRINGS: [&str; 4] = ["text", "character varying", "character", "name"];
 
 /// Whether to_json makes something else of the base type than a string of its text.
 pub fn has_json_form(base: Oid) -> bool {

@@ -2,4 +2,4 @@
 
 create function {fn to_json}({type}) returns json
     language c stable strict parallel safe cost 20 as '$libdir/pg_encrypt', 'type_to_json';
-create cast ({type} as json) with function {fn to_json}({type});
+create cast ({type} as json) with function {fn to_json}({type}){context};

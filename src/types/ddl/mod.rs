@@ -22,6 +22,9 @@ use std::ffi::CStr;
 const TYPE: &str = include_str!("type.sql");
 const PLAIN: &str = include_str!("plain.sql");
 const PLAIN_HASH: &str = include_str!("plain_hash.sql");
+const PLAIN_HASH_NAMES: &str = include_str!("plain_hash_names.sql");
+const PLAIN_ROWS: &str = include_str!("plain_rows.sql");
+const PLAIN_FAMILY: &str = "create operator family {class plain} using btree;";
 const SEARCHABLE: &str = include_str!("searchable.sql");
 const SEARCHABLE_PLAIN: &str = include_str!("searchable_plain.sql");
 const CAST_FROM: &str = include_str!("cast_from.sql");
@@ -202,6 +205,8 @@ fn create_objects(
     run(&names, TYPE)?;
     if searchable {
         run(&names, SEARCHABLE)?;
+    } else {
+        run(&names, PLAIN_FAMILY)?;
     }
     for (n, plain) in [&*base_name]
         .iter()
@@ -216,9 +221,10 @@ fn create_objects(
         if hashes {
             run(&names, PLAIN_HASH)?;
         }
-        if searchable {
-            run(&names, SEARCHABLE_PLAIN)?;
-        }
+        run(&names, if searchable { SEARCHABLE_PLAIN } else { PLAIN_ROWS })?;
+    }
+    if is_text && hashes {
+        run(&names, PLAIN_HASH_NAMES)?;
     }
     for (n, source) in bases::sources(base.plain).unwrap_or_default().iter().enumerate() {
         names.set("source", source);
@@ -231,12 +237,16 @@ fn create_objects(
             run(&names, CAST_TO)?;
         }
     }
-    for (n, target) in bases::targets(base.plain).iter().enumerate() {
+    let strings = if is_text { &[][..] } else { &bases::STRINGS };
+    for (n, target) in bases::targets(base.plain).iter().chain(strings).enumerate() {
         names.set("target", target);
         names.set_function("to_target", &format!("to_{n}"));
         run(&names, CAST_TO_OTHER)?;
     }
     if bases::has_json_form(base.plain) {
+        // Only documents are assigned to columns of type json.
+        let is_assigned = base.plain == pg_sys::JSONBOID;
+        names.set("context", if is_assigned { " as assignment" } else { "" });
         run(&names, CAST_TO_JSON)?;
     }
     let kind = if searchable {
