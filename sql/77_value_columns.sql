@@ -24,7 +24,9 @@ $$
         select t.oid, case when t.oid = 'encrypt.ciphertext'::regtype then 'ciphertext' else 'type' end, e.key_name
         from pg_type t
         left join encrypt.types e on e.type_oid = t.oid
-        where t.oid = 'encrypt.ciphertext'::regtype or t.typanalyze = 'encrypt._typanalyze'::regproc
+        where t.oid = 'encrypt.ciphertext'::regtype
+           -- Domains inherit the analyze function.
+           or (t.typanalyze = 'encrypt._typanalyze'::regproc and t.typtype = 'b')
         union all
         select t.oid, holds.kind, holds.key_name from holds join pg_type t on t.typbasetype = holds.type_oid
     ), tree (uuid, root, relation, depth) as (
@@ -59,6 +61,84 @@ $$
 $$;
 comment on function encrypt._value_columns() is
     'every column that stores encrypted values: key, context and tokens where they are known';
+
+-- Columns whose values consist of others: arrays, rows and ranges of encrypted types, and domains over these. No job rewrites them.
+create function encrypt._columns_of_values(out relation regclass, out "column" name, out place text)
+    returns setof record
+    language sql stable security definer set search_path = pg_catalog, pg_temp set jit = off as
+$$
+    with used as materialized (
+        -- From FirstNormalObjectId on: no type of PostgreSQL's own consists of ours.
+        select c.oid, a.attname, a.attnum, a.atttypid
+        from pg_class c
+        join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.atttypid >= 16384
+        where c.relkind in ('r', 'm') and (c.relpersistence <> 't' or c.relnamespace = pg_my_temp_schema())
+    ), types as materialized (
+        select t.atttypid from (select distinct atttypid from used) t
+        where encrypt._encrypted_within(t.atttypid) <> encrypt._base_type(t.atttypid)
+    )
+    select u.oid::regclass, u.attname, pg_describe_object('pg_class'::regclass, u.oid, u.attnum)
+    from used u
+    join types using (atttypid)
+    order by u.oid, u.attnum
+$$;
+comment on function encrypt._columns_of_values() is
+    'every column whose values consist of values of encrypted types';
+
+create function encrypt._key_ids_within(value anyelement) returns integer[]
+    language c immutable strict parallel safe as 'MODULE_PATHNAME', 'key_ids_within';
+comment on function encrypt._key_ids_within(anyelement) is
+    'ids of the keys that values of encrypted types inside of an array, a row or a range are under, one for each';
+-- why: it stays with PUBLIC, as it is called as the owners of tables, and tells what encrypt.key_id tells
+
+create function encrypt._key_ids_of_constants(tree pg_node_tree) returns integer[]
+    language c stable strict as 'MODULE_PATHNAME', 'key_ids_of_constants';
+comment on function encrypt._key_ids_of_constants(pg_node_tree) is
+    'ids of the keys that constants of encrypted types in a stored expression or query are under, one for each';
+-- why: it stays with PUBLIC, who can read those trees
+
+-- Literals in what the catalog stores became values when they were written: defaults and rules insert these for ever.
+create function encrypt._constants(key_ids integer[], out key_id integer, out place text, out "values" bigint, out advice text)
+    returns setof record
+    language sql stable set search_path = pg_catalog, pg_temp set jit = off as
+$$
+    select k.key_id, pg_describe_object(e.classid, e.objid, 0), count(*),
+           coalesce(min(e.advice), 'Define it again: its constants are then encrypted under the active version.')
+    from (
+        -- A constant of the base type is encrypted when it is inserted.
+        select 'pg_attrdef'::regclass::oid as classid, d.oid as objid, d.adbin as tree,
+               format('Run, with the value: alter table %s alter %I set default %s ''...'';', d.adrelid::regclass, a.attname, t.base) as advice
+        from pg_attrdef d
+        join pg_attribute a on a.attrelid = d.adrelid and a.attnum = d.adnum
+        left join encrypt.types t on t.type_oid = encrypt._base_type(a.atttypid)
+        union all
+        select 'pg_rewrite'::regclass, r.oid, e.tree, null from pg_rewrite r, lateral (values (r.ev_qual), (r.ev_action)) as e (tree)
+        union all
+        select 'pg_constraint'::regclass, c.oid, c.conbin, null from pg_constraint c
+        union all
+        select 'pg_policy'::regclass, p.oid, e.tree, null
+        from pg_policy p, lateral (values (p.polqual), (p.polwithcheck)) as e (tree)
+        union all
+        select 'pg_trigger'::regclass, t.oid, t.tgqual, null from pg_trigger t
+        union all
+        select 'pg_proc'::regclass, p.oid, e.tree, null
+        from pg_proc p, lateral (values (p.prosqlbody), (p.proargdefaults)) as e (tree)
+        union all
+        select 'pg_class'::regclass, i.indexrelid, e.tree, null
+        from pg_index i, lateral (values (i.indexprs), (i.indpred)) as e (tree)
+        union all
+        select 'pg_type'::regclass, t.oid, t.typdefaultbin, null from pg_type t
+        union all
+        select 'pg_statistic_ext'::regclass, s.oid, s.stxexprs, null from pg_statistic_ext s
+    ) as e
+    cross join unnest(encrypt._key_ids_of_constants(e.tree)) as k (key_id)
+    -- From FirstNormalObjectId on: PostgreSQL's own have none.
+    where e.objid >= 16384 and k.key_id = any (key_ids)
+    group by e.classid, e.objid, k.key_id
+    order by 2, 1
+$$;
+comment on function encrypt._constants(integer[]) is
+    'what the catalog stores with constants of encrypted types under some keys, counted, and how it is changed';
 
 -- Whether encrypt.key_id(column), written like this, is served by an index.
 create function encrypt._has_key_id_index(relation regclass, "column" name) returns boolean
@@ -115,6 +195,23 @@ end
 $$;
 comment on function encrypt._count_by_key(regclass, name) is 'how many values of a column are under which key';
 
+create function encrypt._count_within_by_key(relation regclass, "column" name, out key_id integer, out "values" bigint)
+    returns setof record
+    language plpgsql stable security definer set search_path = pg_catalog, pg_temp as
+$$
+declare
+    counts bigint[] := encrypt._count_as_owner(relation, format(
+        'select array_agg(array[c.key_id, c.n])
+         from (select held.key_id, count(*) from only %1$s t cross join unnest(encrypt._key_ids_within(t.%2$I)) as held (key_id)
+               group by 1) as c (key_id, n)',
+        relation, "column"));
+begin
+    return query select counts[n][1]::integer, counts[n][2] from generate_subscripts(counts, 1) as n;
+end
+$$;
+comment on function encrypt._count_within_by_key(regclass, name) is
+    'how many values inside of a column''s arrays, rows or ranges are under which key';
+
 create function encrypt._count_by_index_version(
     relation regclass, "column" name, out version_byte integer, out "values" bigint
 ) returns setof record
@@ -133,7 +230,7 @@ comment on function encrypt._count_by_index_version(regclass, name) is
     'how many tokens of a column have which first byte, which is the version of their index key modulo 256';
 
 create function encrypt._uses_of_key(
-    key_id integer, out place text, out "values" bigint, out is_moved_by_job boolean
+    key_id integer, out place text, out "values" bigint, out is_moved_by_job boolean, out advice text
 ) returns setof record
     language plpgsql stable security definer set search_path = pg_catalog, pg_temp as
 $$
@@ -150,10 +247,33 @@ begin
             if "values" > 0 then
                 place := found.place;
                 is_moved_by_job := found.key_name = wanted.name and found.relkind = 'r' and not found.generated;
+                advice := case
+                    when wanted.state = 'retired'
+                        then 'A superuser can re-encrypt them by hand, after: set pg_encrypt.allow_retired_keys = on;'
+                    when is_moved_by_job then format('Run: select encrypt.start_reencryption(%L);', wanted.name)
+                    else 'Re-encrypt them first: update ... set column = encrypt.reencrypt_column(column).' end;
                 return next;
             end if;
         end loop;
+        for found in select * from encrypt._columns_of_values() loop
+            "values" := (encrypt._count_as_owner(found.relation,
+                format('select array[count(*)] from only %s t cross join unnest(encrypt._key_ids_within(t.%I)) as held (key_id)
+                        where held.key_id = $1[1]', found.relation, found."column"), array[key_id]))[1];
+            if "values" > 0 then
+                place := found.place;
+                is_moved_by_job := false;
+                advice := format('Run, as a role that sees plaintext: update %1$s set %2$I = %2$I::text::%3$s;',
+                    found.relation, found."column",
+                    (select format_type(a.atttypid, a.atttypmod) from pg_attribute a
+                     where a.attrelid = found.relation and a.attname = found."column"));
+                return next;
+            end if;
+        end loop;
+        is_moved_by_job := false;
+        return query
+            select c.place, c."values", false, c.advice from encrypt._constants(array[_uses_of_key.key_id]) c;
     else
+        advice := format('Run: select encrypt.start_reindexing(%L);', wanted.name);
         for found in
             select * from encrypt._value_columns() v where v.index_column is not null and v.key_name = wanted.name
         loop
@@ -168,7 +288,8 @@ begin
     end if;
 end
 $$;
-comment on function encrypt._uses_of_key(integer) is 'columns with values or tokens under a version of a key, counted';
+comment on function encrypt._uses_of_key(integer) is
+    'columns with values or tokens under a version of a key and constants of the catalog, counted, and how they are changed';
 
 create function encrypt.key_usage(
     name text,
@@ -196,6 +317,10 @@ begin
             cross join lateral encrypt._count_by_key(v.relation, v."column") c
             where c."values" > 0
             union all
+            select c.key_id, v.relation, v."column", c."values", clock_timestamp()
+            from encrypt._columns_of_values() v
+            cross join lateral encrypt._count_within_by_key(v.relation, v."column") c
+            union all
             select k.key_id, v.relation, v.index_column, c."values", clock_timestamp()
             from encrypt._value_columns() v
             cross join lateral encrypt._count_by_index_version(v.relation, v.index_column) c
@@ -220,11 +345,14 @@ comment on function encrypt.key_usage(text) is
 -- why: they read every table with encrypted values, whoever owns it
 revoke all on function
     encrypt._value_columns(),
+    encrypt._columns_of_values(),
+    encrypt._constants(integer[]),
     encrypt._has_key_id_index(regclass, name),
     encrypt._key_id_expression(regclass, name),
     encrypt._count_as(regrole, text, integer[]),
     encrypt._count_as_owner(regclass, text, integer[]),
     encrypt._count_by_key(regclass, name),
+    encrypt._count_within_by_key(regclass, name),
     encrypt._count_by_index_version(regclass, name),
     encrypt._uses_of_key(integer),
     encrypt.key_usage(text)

@@ -85,7 +85,8 @@ begin
        or c.relreplident = 'd' and not exists (select from pg_index i where i.indrelid = relation and i.indisprimary) then
         if exists (select from pg_publication p
                    join pg_publication_tables t on t.pubname = p.pubname
-                   where p.pubupdate and (t.schemaname, t.tablename) = (c.relnamespace::regnamespace::text, c.relname)) then
+                   where p.pubupdate and t.tablename = c.relname
+                     and t.schemaname = (select n.nspname from pg_namespace n where n.oid = c.relnamespace)) then
             raise exception using errcode = 'object_not_in_prerequisite_state',
                 message = format('table %s is published and has no replica identity, so that it can''t be updated', relation),
                 hint = format('Run: alter table %s replica identity full;', relation);

@@ -5,18 +5,18 @@ use super::values::{is_ciphertext, utf8};
 use crate::error::Error;
 use crate::keyring;
 use crate::keyring::reseal::{Binding, ResealSite, reseal};
-use crate::pg::array::int4_contains;
+use crate::pg::array::{self, int4_contains};
 use crate::pg::call::Call;
 use crate::pg::column::ColumnReference;
 use crate::pg::datum::{cstring_bytes, cstring_from, varlena_bytes, varlena_head};
 use crate::pg::site::Site;
-use crate::pg::typeio;
+use crate::pg::{stored_expression, typeio};
 use crate::sql_function;
 use crate::types::Found;
 use crate::types::domain;
 use crate::types::opener::Opener;
 use pg_encrypt_core::envelope::{Envelope, HEADER_LEN};
-use pg_encrypt_core::typed::{Head, MAX_PREFIX_LEN, TypedValue};
+use pg_encrypt_core::typed::{Head, MAX_PREFIX_LEN, TypedValue, values_within};
 use pgrx::pg_sys::Datum;
 
 sql_function! {
@@ -48,6 +48,34 @@ sql_function! {
         let (Some(value), Some(key_ids)) = (call.datum(0), call.datum(1)) else { return Ok(None) };
         call.site::<KindSite>().check(call, Kind::Any)?;
         Ok(Some(is_one_of(key_ids, value).into()))
+    }
+}
+
+sql_function! {
+    /// Ids of the keys that values of encrypted types inside of a value are under: elements of an array, fields of a row.
+    fn key_ids_within(call) {
+        let Some(value) = call.datum(0) else { return Ok(None) };
+        let site = call.site::<WithinSite>();
+        if !site.checked {
+            let type_oid = typeio::base_type(call.argument_type(0));
+            if !typeio::is_varlena(type_oid) {
+                return Err(Error::NotAnEncryptedType { type_name: typeio::type_name(type_oid) });
+            }
+            site.checked = true;
+        }
+        Ok(Some(array::int4_array(&keys_within(varlena_bytes(value))?)))
+    }
+}
+
+sql_function! {
+    /// Ids of the keys that constants of encrypted types in stored expressions are under.
+    fn key_ids_of_constants(call) {
+        let Some(tree) = call.datum(0) else { return Ok(None) };
+        let mut key_ids = Vec::new();
+        for constant in stored_expression::constants(tree) {
+            key_ids.extend(keys_within(&constant)?);
+        }
+        Ok(Some(array::int4_array(&key_ids)))
     }
 }
 
@@ -96,6 +124,20 @@ fn head_key_id(value: Datum) -> Option<i32> {
         .map(|bytes| i32::from_be_bytes(*bytes))
 }
 
+/// Ids of the keys of all values of known types in bytes that consist of others.
+fn keys_within(bytes: &[u8]) -> Result<Vec<i32>, Error> {
+    let now = keyring::now();
+    let mut key_ids = Vec::new();
+    for value in values_within(bytes) {
+        match domain::by_ref(now, value.type_ref) {
+            Ok(_) => key_ids.push(value.envelope.header().key_id.get()),
+            Err(Error::NoSuchTypeRef { .. }) => (),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(key_ids)
+}
+
 /// Whether re-encryption is to move a value: it is under one of the keys of argument 1.
 #[inline]
 fn is_moved(call: &Call<'_>, value: Datum) -> bool {
@@ -128,6 +170,13 @@ struct ReencryptSite {
     reseal: ResealSite,
 }
 
+/// A call site whose argument was found to be a varlena.
+#[derive(Default)]
+struct WithinSite {
+    checked: bool,
+}
+
+impl Site for WithinSite {}
 impl Site for KindSite {}
 impl Site for ReencryptSite {}
 

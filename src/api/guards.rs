@@ -5,6 +5,7 @@ use crate::catalog::keys::column;
 use crate::error::Error;
 use crate::guc;
 use crate::pg::array;
+use crate::pg::call::Call;
 use crate::pg::index_statement::ConcurrentIndex;
 use crate::pg::stored_expression::{self, Reading};
 use crate::pg::trigger::{CascadingDrop, Event, EventTrigger, Trigger, TriggerRow};
@@ -98,18 +99,14 @@ sql_function! {
 sql_function! {
     /// Types whose values stored expressions turn into something that tells of their plaintexts, if the types are encrypted.
     fn opened_types(call) {
-        let Some(expressions) = call.datum(0) else { return Ok(None) };
-        let now = keyring::now();
-        let mut types = Vec::new();
-        for read in stored_expression::reads(expressions) {
-            // Values of a searchable type are equal by their tokens.
-            let by_token = read.reading == Reading::Equating
-                && domain::by_oid(now, typeio::element_type(read.type_oid))?.is_some_and(|domain| domain.is_searchable());
-            if !by_token {
-                types.push(read.type_oid);
-            }
-        }
-        Ok(Some(array::oid_array(&types)))
+        types_read(call, |reading| reading != Reading::Equating)
+    }
+}
+
+sql_function! {
+    /// Types that stored expressions compare for equality, which tells of plaintexts where it is not that of tokens.
+    fn equated_types(call) {
+        types_read(call, |reading| reading == Reading::Equating)
     }
 }
 
@@ -118,6 +115,18 @@ sql_function! {
         let Some(expressions) = call.datum(0) else { return Ok(None) };
         Ok(Some(array::oid_array(&stored_expression::result_types(expressions))))
     }
+}
+
+fn types_read(call: &Call<'_>, wanted: fn(Reading) -> bool) -> Result<Option<Datum>, Error> {
+    let Some(expressions) = call.datum(0) else {
+        return Ok(None);
+    };
+    let types: Vec<_> = stored_expression::reads(expressions)
+        .into_iter()
+        .filter(|read| wanted(read.reading))
+        .map(|read| read.type_oid)
+        .collect();
+    Ok(Some(array::oid_array(&types)))
 }
 
 fn plaintext_order(index: &ConcurrentIndex, column: &str, domain: &domain::Domain) -> Error {

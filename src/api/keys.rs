@@ -101,16 +101,7 @@ sql_function! {
             return Err(Error::NeedsReadCommitted);
         }
         prove_unused(&row)?;
-        let uses = encrypted_data::uses_of(row.key_id)?;
-        if !uses.is_empty() {
-            return Err(Error::KeyInUse {
-                key_id: row.key_id.get(),
-                name: row.name,
-                purpose: row.purpose,
-                moved_by_job: uses.iter().all(|used| used.is_moved_by_job),
-                uses: uses.into_iter().map(|used| (used.place, used.values)).collect(),
-            });
-        }
+        require_unused(&row, "retired")?;
         // What the wait could have let happen: the state is compared again by the update.
         keys::set_state(row.key_id, KeyState::Rotating, KeyState::Retired)?;
         Ok(Some(Datum::from(0usize)))
@@ -129,9 +120,27 @@ sql_function! {
         if call.required(1, "confirm")? != row.name.as_bytes() {
             return Err(Error::Confirmation { name: row.name });
         }
+        // Retiring proved that nothing is encrypted under it any more. But a client that may not decrypt can write back what it
+        // had read before, which is stored as it is; and rows come back from backups.
+        require_unused(&row, "destroyed")?;
         keys::destroy(row.key_id)?;
         Ok(Some(Datum::from(0usize)))
     }
+}
+
+/// Refuses while something that can be seen holds values or tokens under a version.
+fn require_unused(row: &KeyRow, what: &'static str) -> Result<(), Error> {
+    let uses = encrypted_data::uses_of(row.key_id)?;
+    let Some(first) = uses.iter().find(|used| !used.is_moved_by_job).or(uses.first()) else {
+        return Ok(());
+    };
+    Err(Error::KeyInUse {
+        key_id: row.key_id.get(),
+        purpose: row.purpose,
+        what,
+        advice: first.advice.clone(),
+        uses: uses.into_iter().map(|used| (used.place, used.values)).collect(),
+    })
 }
 
 /// Proves that no transaction can still use a version that was replaced.
@@ -139,7 +148,8 @@ sql_function! {
 /// Why this is enough. The rotation's commit sent an invalidation to every session before it released the key's lock,
 /// which we hold now. Every later call of an encrypting function takes the invalidation in before it looks at what it
 /// remembers ([`crate::pg::inval::generation`]) and so finds the new active version. What may still hold the old one is
-/// a call that was under way at that time, in a transaction that was running then. So we wait for all transactions
+/// a call that was under way at that time, in a transaction that was running then. The same invalidation has statements
+/// parsed again whose literals were encrypted when they were prepared. So we wait for all transactions
 /// running now; afterwards whatever the old key encrypted is committed and visible, or gone. Long ones are refused by
 /// name instead of waited for. Prepared transactions run nowhere and their rows can't be seen: any of them is refused.
 fn prove_unused(row: &KeyRow) -> Result<(), Error> {

@@ -75,27 +75,29 @@ pub struct Use {
     pub values: i64,
     /// Whether a job moves them to the active version.
     pub is_moved_by_job: bool,
+    /// How they get there.
+    pub advice: String,
 }
 
-/// Every column that can be seen from here and holds values under a key, or tokens of registered columns, with exact
-/// counts. Values within arrays and composites, and in other databases, can't be seen.
+/// Every column that can be seen from here and holds values under a key, or tokens of registered columns, and everything in the
+/// catalog with such a constant, with exact counts. What is in other databases can't be seen.
 ///
-/// Reads every column of type `encrypt.ciphertext` and of the encrypted types, which takes as long as that takes; only
-/// the first bytes of a value are read.
+/// Reads every column of type `encrypt.ciphertext`, of the encrypted types and of what consists of these, which takes as long as
+/// that takes; of single values only the first bytes are read.
 pub fn uses_of(key_id: KeyId) -> Result<Vec<Use>, Error> {
     let found = sql::query(
-        "select place, \"values\", is_moved_by_job from encrypt._uses_of_key($1)",
+        "select place, \"values\", is_moved_by_job, advice from encrypt._uses_of_key($1)",
         &[key_id.get().into()],
-        |row| Ok((row.get::<String>(1)?, row.get::<i64>(2)?, row.get::<bool>(3)?)),
+        |row| {
+            Ok(Use {
+                place: row.get::<String>(1)?.unwrap_or_default(),
+                values: row.get::<i64>(2)?.unwrap_or(0),
+                is_moved_by_job: row.get::<bool>(3)?.unwrap_or(false),
+                advice: row.get::<String>(4)?.unwrap_or_default(),
+            })
+        },
     )?;
-    Ok(found
-        .into_iter()
-        .map(|(place, values, is_moved_by_job)| Use {
-            place: place.unwrap_or_default(),
-            values: values.unwrap_or(0),
-            is_moved_by_job: is_moved_by_job.unwrap_or(false),
-        })
-        .collect())
+    Ok(found)
 }
 
 /// Whether dropping one of these extensions would drop ours: it is ours, or ours requires it.

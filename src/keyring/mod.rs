@@ -120,7 +120,7 @@ impl Recently {
     /// statement begins, let it see all of them. The next statement has call sites of its own, and asks anew; those that PL/pgSQL
     /// keeps for its simple expressions end with the transaction. What this session did itself counts at once. Who seals must not do so: that nobody seals under a version from a certain
     /// moment on is what retiring it relies on.
-    #[inline]
+    #[inline(always)]
     pub fn now(&mut self) -> Now {
         let transaction = inval::transaction();
         if self.calls_left > 0
@@ -131,6 +131,11 @@ impl Recently {
             self.calls_left -= 1;
             return self.now;
         }
+        self.ask(transaction)
+    }
+
+    #[inline(never)]
+    fn ask(&mut self, transaction: u64) -> Now {
         *self = Self {
             now: now(),
             transaction,

@@ -112,7 +112,7 @@ pub fn reseal(
     let (datum, out) = new_varlena(prefix.len() + header.format.overhead() + len)?;
     let (front, sealed) = out.split_at_mut(prefix.len());
     front.copy_from_slice(prefix);
-    with(|keyring| {
+    with(|keyring| -> Result<(), Error> {
         keyring.open(source, envelope, bound.row_id, opened)?;
         let plaintext = Plaintext {
             format: header.format,
@@ -122,7 +122,7 @@ pub fn reseal(
             bytes: opened,
         };
         keyring.seal(target, &plaintext, sealed)?;
-        keyring.open(target, &Envelope::parse(sealed)?, bound.row_id, again)
+        Ok(keyring.open(target, &Envelope::parse(sealed)?, bound.row_id, again)?)
     })?;
     match again == opened {
         true => Ok(Some(datum)),

@@ -12,7 +12,7 @@ use crate::pg::site::{Remembered, Site};
 use pg_encrypt_core::compress::decompress;
 use pg_encrypt_core::deterministic::SivKey;
 use pg_encrypt_core::envelope::{
-    EPOCH_LEN, Envelope, EpochKey, Format, SealError, Sealer, TypeCode, ValueKey,
+    AuthenticationFailed, EPOCH_LEN, Envelope, EpochKey, Format, SealError, Sealer, TypeCode, ValueKey,
 };
 use pg_encrypt_core::key::KeyId;
 use pg_encrypt_core::random::{Reserve, os_random};
@@ -34,7 +34,7 @@ pub(super) struct ValueSubkey {
 /// times what opening a short value costs.
 #[derive(Default)]
 pub(super) struct EpochCache {
-    slots: Vec<Option<SecretBox<Epoch>>>,
+    sets: [[Option<SecretBox<Epoch>>; EPOCH_WAYS]; EPOCH_SETS],
 }
 
 struct Epoch {
@@ -43,11 +43,33 @@ struct Epoch {
 }
 
 /// A power of two; 32 epochs of some 600 bytes stay in the first-level cache beside everything else.
-const EPOCH_SLOTS: usize = 32;
+const EPOCH_SETS: usize = 32 / EPOCH_WAYS;
 
 /// Places that an epoch may have. With one, a statement that reads two epochs by turns, as re-encryption does with each
 /// column's old and new one, would derive both for every row whenever they meet there.
 const EPOCH_WAYS: usize = 2;
+
+/// Why a value was not opened. Small, so that the answer for each value of a scan comes back in a register.
+#[derive(Clone, Copy)]
+pub(super) enum NotOpened {
+    AuthenticationFailed,
+    OutOfSecretMemory,
+}
+
+impl From<AuthenticationFailed> for NotOpened {
+    fn from(_: AuthenticationFailed) -> Self {
+        Self::AuthenticationFailed
+    }
+}
+
+impl From<NotOpened> for Error {
+    fn from(reason: NotOpened) -> Self {
+        match reason {
+            NotOpened::AuthenticationFailed => Self::AuthenticationFailed,
+            NotOpened::OutOfSecretMemory => Self::OutOfSecretMemory,
+        }
+    }
+}
 
 /// What a sealing call site remembers.
 #[derive(Clone, Copy, Default)]
@@ -156,7 +178,7 @@ pub fn opening(site: &mut OpenSite, now: Now, key_id: KeyId, context: &[u8]) -> 
 }
 
 /// As [`opening`], for those who know that it is the same context each time.
-#[inline]
+#[inline(always)]
 pub fn opening_in(
     site: &mut OpenInContext,
     now: Now,
@@ -166,6 +188,11 @@ pub fn opening_in(
     if site.now == now && site.key_id == Some(key_id) {
         return Ok(site.handle);
     }
+    find_opening(site, now, key_id, context)
+}
+
+#[cold]
+fn find_opening(site: &mut OpenInContext, now: Now, key_id: KeyId, context: &[u8]) -> Result<Handle, Error> {
     let what = Wanted::Open { key_id };
     let answer = resolve(Request::new(now, what, context), derive_value)?;
     let handle = answer.handle()?;
@@ -194,7 +221,7 @@ pub fn seal(handle: Handle, plaintext: &Plaintext<'_>, out: &mut [u8]) -> Result
 /// Opens an envelope of either format into `out`, which is as long as its plaintext.
 #[inline]
 pub fn open(handle: Handle, envelope: &Envelope<'_>, row_id: &[u8], out: &mut [u8]) -> Result<(), Error> {
-    with(|keyring| keyring.open(handle, envelope, row_id, out))
+    Ok(with(|keyring| keyring.open(handle, envelope, row_id, out))?)
 }
 
 /// Opens an envelope into memory that `new` allocates for as many bytes as the plaintext has, decompressed if it was
@@ -293,7 +320,7 @@ impl Keyring {
         envelope: &Envelope<'_>,
         row_id: &[u8],
         out: &mut [u8],
-    ) -> Result<(), Error> {
+    ) -> Result<(), NotOpened> {
         match envelope.epoch() {
             Some(epoch) => Ok(self.epoch_key(handle, epoch)?.open_into(envelope, row_id, out)?),
             None => Ok(self.value(handle).siv.open_into(envelope, row_id, out)?),
@@ -301,34 +328,41 @@ impl Keyring {
     }
 
     #[inline]
-    fn epoch_key(&mut self, handle: Handle, epoch: &[u8; EPOCH_LEN]) -> Result<&EpochKey, Error> {
-        if self.epochs.slots.is_empty() {
-            self.epochs.slots.resize_with(EPOCH_SLOTS, || None);
-        }
+    fn epoch_key(&mut self, handle: Handle, epoch: &[u8; EPOCH_LEN]) -> Result<&EpochKey, NotOpened> {
         // An epoch is random: any of its bytes spreads well.
-        let first = epoch[0] as usize % (EPOCH_SLOTS / EPOCH_WAYS) * EPOCH_WAYS;
-        let ways = first..first + EPOCH_WAYS;
-        let is_it = |slot: &Option<SecretBox<Epoch>>| matches!(slot, Some(seen) if seen.of == handle && seen.key.epoch() == epoch);
-        let slot = match ways.clone().find(|slot| is_it(&self.epochs.slots[*slot])) {
-            Some(slot) => slot,
-            None => {
-                let seen = Epoch {
-                    of: handle,
-                    key: self.values[handle.0 as usize].key.epoch_key(epoch),
-                };
-                // The one that came first goes.
-                self.epochs.slots[ways].rotate_right(1);
-                match &mut self.epochs.slots[first] {
-                    Some(place) => **place = seen,
-                    slot => *slot = Some(secret(seen)?),
-                }
-                first
-            }
+        let set = usize::from(epoch[0]) % EPOCH_SETS;
+        let is_it = |way: &Option<SecretBox<Epoch>>| matches!(way, Some(seen) if seen.of == handle && seen.key.epoch() == epoch);
+        let way = match self.epochs.sets[set].iter().position(is_it) {
+            Some(way) => way,
+            None => self.derive_epoch(handle, epoch, set)?,
         };
-        match &self.epochs.slots[slot] {
+        match &self.epochs.sets[set][way] {
             Some(seen) => Ok(&seen.key),
-            None => Err(Error::OutOfSecretMemory),
+            None => Err(NotOpened::OutOfSecretMemory),
         }
+    }
+
+    /// The way where the key of an epoch that is not in the cache has been put.
+    #[inline(never)]
+    fn derive_epoch(
+        &mut self,
+        handle: Handle,
+        epoch: &[u8; EPOCH_LEN],
+        set: usize,
+    ) -> Result<usize, NotOpened> {
+        const FIRST: usize = 0;
+        let seen = Epoch {
+            of: handle,
+            key: self.value(handle).key.epoch_key(epoch),
+        };
+        let ways = &mut self.epochs.sets[set];
+        // The one that came first goes.
+        ways.rotate_right(1);
+        match &mut ways[FIRST] {
+            Some(place) => **place = seen,
+            way => *way = Some(SecretBox::new(seen).ok_or(NotOpened::OutOfSecretMemory)?),
+        }
+        Ok(FIRST)
     }
 }
 

@@ -165,6 +165,11 @@ unsafe extern "C-unwind" fn relation_changed(_: pg_sys::Datum, relation: pg_sys:
     // 0 means: anything may have changed (the queue overflowed).
     if oid == 0 || WATCHED.iter().any(|watched| watched.load(Relaxed) == oid) {
         bump();
+        // Literals in statements that the session has prepared, those of PL/pgSQL included, became values of encrypted types when
+        // they were parsed. A statement that is parsed again makes them anew; else it would go on storing values under the
+        // key version of that time, after that was retired, too.
+        // SAFETY: marks what is cached, and nothing else; PostgreSQL's own callbacks call it.
+        unsafe { pg_sys::ResetPlanCache() };
     }
     shape_changed(|shapes| oid == 0 || shapes.relations.contains(&oid));
 }

@@ -154,6 +154,11 @@ select pg_temp.outcome($$select encrypt.start_reencryption('rotation')$$);
 drop rule rotation_rule on rotation_hidden;
 create publication rotation_publication for table rotation_hidden;
 select pg_temp.outcome($$select encrypt.start_reencryption('rotation')$$);
+create schema "rotation %s";
+alter table rotation_hidden set schema "rotation %s";
+select pg_temp.outcome($$select encrypt.start_reencryption('rotation')$$);
+alter table "rotation %s".rotation_hidden set schema public;
+drop schema "rotation %s";
 drop publication rotation_publication;
 select pg_temp.outcome(statement) from unnest(array[
     $$select encrypt.start_reencryption('missing')$$,
