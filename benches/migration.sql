@@ -131,3 +131,17 @@ select bench.migration() as migration \gset
 \set longest `:benches/longest_statement :server_bin :DBNAME "select name from bench.plain where id = 1" "call encrypt.cutover(":migration")"`
 insert into bench.facts (fact, measured, unit, at_most)
 values ('cutover: longest statement of a client meanwhile', :longest, 'ms', 100);
+
+-- The same with 50 partitions: there are as many tables and indexes to exchange.
+create table bench.parted (like bench.copy including all) partition by range (id);
+select format('create table bench.parted_%s partition of bench.parted for values from (%s) to (%s)', n, n * :rows / 50, (n + 1) * :rows / 50)
+from generate_series(0, 50) n
+\gexec
+insert into bench.parted select * from bench.people;
+analyze bench.parted;
+select encrypt.start_migration('bench.parted', '{email, ssn}', key => 'migration', search => '{email}') as migration \gset
+call encrypt.backfill(:migration);
+call encrypt.verify(:migration);
+\set longest `:benches/longest_statement :server_bin :DBNAME "select name from bench.parted where id = 1" "call encrypt.cutover(":migration")"`
+insert into bench.facts (fact, measured, unit, at_most)
+values ('cutover of 50 partitions: longest statement of a client meanwhile', :longest, 'ms', 100);

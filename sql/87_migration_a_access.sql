@@ -64,7 +64,7 @@ comment on function encrypt._next_step(integer, text) is 'statement that takes a
 
 create function encrypt._migration_pairs(migration integer, out live regclass, out shadow regclass, out root boolean)
     returns setof record
-    language plpgsql stable security definer set search_path = pg_catalog, pg_temp as
+    language plpgsql stable rows 10 security definer set search_path = pg_catalog, pg_temp as
 $$
 #variable_conflict use_column
 begin
@@ -86,7 +86,7 @@ comment on function encrypt._migration_pairs(integer) is
 -- Without partitions of which one was dropped.
 create function encrypt._present_pairs(migration integer, out live regclass, out shadow regclass, out root boolean)
     returns setof record
-    language plpgsql stable security definer set search_path = pg_catalog, pg_temp as
+    language plpgsql stable rows 10 security definer set search_path = pg_catalog, pg_temp as
 $$
 #variable_conflict use_column
 begin
@@ -100,7 +100,7 @@ comment on function encrypt._present_pairs(integer) is 'tables of a migration th
 -- Pairs of tables that hold rows. forward: the live one is the plaintext one.
 create function encrypt._leaf_pairs(migration integer)
     returns table (live regclass, shadow regclass, plain regclass, encrypted regclass, forward boolean)
-    language sql stable set search_path = pg_catalog, pg_temp
+    language sql stable rows 10 set search_path = pg_catalog, pg_temp
 begin atomic
     select p.live, p.shadow, r.plain, r.encrypted, p.live = r.plain
     from encrypt._migration_pairs(migration) p

@@ -5,47 +5,56 @@
 
 create function encrypt._execute_as(role regrole, statement text) returns void
     language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'execute_as';
-comment on function encrypt._execute_as(regrole, text) is 'runs a statement with the rights of a role, security-restricted';
+comment on function encrypt._execute_as(regrole, text) is 'runs statements with the rights of a role, security-restricted';
 -- why: it is any role's rights
 revoke all on function encrypt._execute_as(regrole, text) from public;
 
 create function encrypt._execute_as_owner(relation regclass, statement text) returns void
-    language sql volatile parallel unsafe set search_path = pg_catalog, pg_temp
-as $$
-    select encrypt._execute_as(c.relowner::regrole, statement) from pg_class c where c.oid = relation
+    language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as
+$$
+begin
+    perform encrypt._execute_as(c.relowner::regrole, statement) from pg_class c where c.oid = relation;
+end
 $$;
-comment on function encrypt._execute_as_owner(regclass, text) is 'runs a statement with the rights of a table''s owner';
+comment on function encrypt._execute_as_owner(regclass, text) is 'runs statements with the rights of a table''s owner';
 -- why: it is any owner's rights
 revoke all on function encrypt._execute_as_owner(regclass, text) from public;
 
--- PostgreSQL shortens names that are too long without a word, which would make two of them equal. Here the suffix is kept,
--- and a number makes the name free. By characters, as a name must not end within one.
-create function encrypt._free_name(name text, suffix text, namespace oid, bytes integer default 63) returns name
+-- PostgreSQL shortens names that are too long without a word, which would make two of them equal. Here the suffix is kept. By
+-- characters, as a name must not end within one.
+create function encrypt._suffixed(name text, suffix text, bytes integer default 63) returns name
+    language plpgsql immutable set search_path = pg_catalog, pg_temp as
+$$
+begin
+    while octet_length(name) + octet_length(suffix) > bytes loop
+        name := left(name, -1);
+    end loop;
+    return name || suffix;
+end
+$$;
+comment on function encrypt._suffixed(text, text, integer) is 'a name with a suffix, shortened to fit';
+
+create function encrypt._free_name(name text, suffix text, namespace oid, bytes integer default 63, taken name[] default '{}')
+    returns name
     language plpgsql stable parallel unsafe set search_path = pg_catalog, pg_temp as
 $$
 declare
-    candidate text;
-    ending text := suffix;
+    candidate name := encrypt._suffixed(name, suffix, bytes);
     number integer := 0;
-    stem text;
 begin
     loop
-        stem := name;
-        while octet_length(stem) + octet_length(ending) > bytes loop
-            stem := left(stem, -1);
-        end loop;
-        candidate := stem || ending;
-        exit when not exists (select from pg_class c where c.relnamespace = namespace and c.relname = candidate)
+        exit when candidate <> all (taken)
+              and not exists (select from pg_class c where c.relnamespace = namespace and c.relname = candidate)
               and not exists (select from pg_type t where t.typnamespace = namespace and t.typname = candidate)
               and not exists (select from pg_statistic_ext s where s.stxnamespace = namespace and s.stxname = candidate);
         number := number + 1;
-        ending := suffix || '_' || number;
+        candidate := encrypt._suffixed(name, suffix || '_' || number, bytes);
     end loop;
     return candidate;
 end
 $$;
-comment on function encrypt._free_name(text, text, oid, integer) is
-    'the name with the suffix, shortened to fit and numbered to be free in the schema';
+comment on function encrypt._free_name(text, text, oid, integer, name[]) is
+    'the name with the suffix, shortened to fit and numbered to be free in the schema, and none of those taken';
 
 -- A table, and its partitions if it has any: parents before their partitions.
 create function encrypt._tree(root regclass) returns table (relation regclass, parent regclass, level integer)
@@ -131,7 +140,8 @@ comment on function encrypt._lock_table(regclass, text, interval, integer) is
     'locks a table and its partitions, in attempts that let others pass in between';
 
 -- why: parts of start_migration
-revoke all on function encrypt._free_name(text, text, oid, integer) from public;
+revoke all on function encrypt._suffixed(text, text, integer) from public;
+revoke all on function encrypt._free_name(text, text, oid, integer, name[]) from public;
 revoke all on function encrypt._tree(regclass) from public;
 revoke all on function encrypt._column_numbers(regclass, name[]) from public;
 revoke all on function encrypt._expression_uses(pg_node_tree, int2[]) from public;

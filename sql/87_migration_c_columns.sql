@@ -76,7 +76,7 @@ as $$
     where p.partattrs::int2[] && r.numbers
        or encrypt._expression_uses(p.partexprs, r.numbers)
     union all
-    select format('statistics %I.%I of %s use a column to encrypt', s.stxnamespace::regnamespace::text, s.stxname, r.relation),
+    select format('statistics %s.%I of %s use a column to encrypt', s.stxnamespace::regnamespace, s.stxname, r.relation),
            format('drop statistics %s.%I;', s.stxnamespace::regnamespace, s.stxname)
     from tree r join pg_statistic_ext s on s.stxrelid = r.relation
     where s.stxkeys::int2[] && r.numbers or encrypt._expression_uses(s.stxexprs, r.numbers)

@@ -9,20 +9,6 @@ $$
 $$;
 comment on function encrypt._exposure(integer) is 'what the application finds after cutover: type, columns or view';
 
--- Names of columns are shortened as those of tables are, lest PostgreSQL cut off the word. That two of them are then equal, or
--- equal to a third, is refused: a column is part of what the application has to know.
-create function encrypt._column_name(name text, suffix text) returns name
-    language plpgsql immutable set search_path = pg_catalog, pg_temp as
-$$
-begin
-    while octet_length(name) + octet_length(suffix) > 63 loop
-        name := left(name, -1);
-    end loop;
-    return name || suffix;
-end
-$$;
-comment on function encrypt._column_name(text, text) is 'name of a column with a suffix, shortened to fit';
-
 -- The columns that start_migration adds, with the reason for which each exists.
 create function encrypt._metadata_columns() returns name[]
     language sql immutable set search_path = pg_catalog, pg_temp
@@ -39,10 +25,10 @@ begin
     with exposure as (
         select coalesce(options ->> 'expose', 'type') as name
     ), wanted as (
-        select c.name as source, encrypt._column_name(c.name, '_encrypted') as name, false as is_index
+        select c.name as source, encrypt._suffixed(c.name, '_encrypted') as name, false as is_index
         from unnest(columns) as c (name)
         union all
-        select c.name, encrypt._column_name(c.name, '_index'), true from unnest(search) as c (name)
+        select c.name, encrypt._suffixed(c.name, '_index'), true from unnest(search) as c (name)
     ), added as (
         select w.name from wanted w, exposure e where e.name <> 'type'
         union all
@@ -99,7 +85,7 @@ begin
     union all
     select format('%s has the name that the decrypting view needs', x.oid::regclass), null
     from exposure e, pg_class c
-    join pg_class x on x.relnamespace = c.relnamespace and x.relname = encrypt._column_name(c.relname, '_decrypted')
+    join pg_class x on x.relnamespace = c.relnamespace and x.relname = encrypt._suffixed(c.relname, '_decrypted')
     where e.name = 'columns' and c.oid = target
     union all
     -- A view reads its table's columns with the rights of whoever asks it, and so all of them.
@@ -132,8 +118,8 @@ begin
     insert into encrypt.migration_columns (migration_id, column_name, plain_type, cipher_type, searchable, own_type, value_column,
                                            index_column, context, normalizer)
     select migration, a.attname, format_type(a.atttypid, a.atttypmod), 'encrypt.ciphertext'::regtype, a.attname = any (search), false,
-           encrypt._column_name(a.attname, '_encrypted'),
-           case when a.attname = any (search) then encrypt._column_name(a.attname, '_index') end,
+           encrypt._suffixed(a.attname, '_encrypted'),
+           case when a.attname = any (search) then encrypt._suffixed(a.attname, '_index') end,
            -- A constant from here on: renaming the table or the column changes nothing.
            coalesce(options -> 'contexts' ->> a.attname::text, format('%s.%s.%s', n.nspname, c.relname, a.attname)),
            coalesce(options -> 'normalizers' ->> a.attname::text, 'exact')
@@ -219,10 +205,10 @@ comment on function encrypt._register_columns(integer) is 'registers the columns
 
 -- Each attribute of a migration's tables, and what it is called on the plaintext table. Of an encrypted table: part says
 -- what it is instead, a value, a token, or metadata, which has no counterpart.
-create function encrypt._counterparts(migration integer, out relation oid, out number int2, out name name, out counterpart name,
-                                      out part text)
+create function encrypt._counterparts(migration integer, among regclass[] default null, out relation oid, out number int2,
+                                      out name name, out counterpart name, out part text)
     returns setof record
-    language plpgsql stable security definer set search_path = pg_catalog, pg_temp as
+    language plpgsql stable rows 10 security definer set search_path = pg_catalog, pg_temp as
 $$
 #variable_conflict use_column
 begin
@@ -235,7 +221,7 @@ begin
     from (select r.plain as relation, false as is_encrypted from encrypt.migration_relations r where r.migration_id = migration
           union all
           select r.encrypted, true from encrypt.migration_relations r where r.migration_id = migration) as t
-    join pg_attribute a on a.attrelid = t.relation and a.attnum > 0 and not a.attisdropped
+    join pg_attribute a on (among is null or t.relation = any (among)) and a.attrelid = t.relation and a.attnum > 0 and not a.attisdropped
     left join encrypt.migration_columns m on m.migration_id = migration
          and case when t.is_encrypted then a.attname in (m.value_column, m.index_column) else a.attname = m.column_name end
     cross join lateral (
@@ -244,7 +230,8 @@ begin
                            and (g.options ->> 'metadata')::boolean)) as d (is_added);
 end
 $$;
-comment on function encrypt._counterparts(integer) is 'columns of a migration''s tables, with their names on the plaintext tables';
+comment on function encrypt._counterparts(integer, regclass[]) is
+    'columns of a migration''s tables, or some of them, with their names on the plaintext tables';
 
 -- Limits that are no reason to refuse, and that nobody should learn of at cutover.
 create function encrypt._announce_exposure(target regclass, options jsonb) returns void
@@ -279,7 +266,6 @@ comment on function encrypt._announce_exposure(regclass, jsonb) is 'notices abou
 -- why: parts of start_migration and of the steps after it
 revoke all on function
     encrypt._exposure(integer),
-    encrypt._column_name(text, text),
     encrypt._metadata_columns(),
     encrypt._exposure_refusals(regclass, name[], name[], jsonb),
     encrypt._plan_value_columns(integer, regclass, name[], name[], jsonb),
@@ -287,6 +273,6 @@ revoke all on function
     encrypt._sealed_value(text, oid, text, text),
     encrypt._opened_value(text, oid, text),
     encrypt._register_columns(integer),
-    encrypt._counterparts(integer),
+    encrypt._counterparts(integer, regclass[]),
     encrypt._announce_exposure(regclass, jsonb)
 from public;

@@ -58,7 +58,7 @@ create function encrypt._make_metadata_trigger(migration integer, plain regclass
     language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
 $$
 declare
-    name constant name := encrypt._column_name((select c.relname from pg_class c where c.oid = made), '_stamp');
+    name constant name := encrypt._suffixed((select c.relname from pg_class c where c.oid = made), '_stamp');
     columns text;
 begin
     if not exists (select from encrypt.migrations m join pg_class c on c.oid = made and c.relkind = 'r'

@@ -64,10 +64,10 @@ begin
         perform encrypt._copy_acl(r.plain, r.encrypted, '', 'table ' || r.encrypted, r.acl, r.made_acl, r.default_acl);
         for a in
             select b.attname, p.attacl, b.attacl as made_acl
-            from encrypt._counterparts(migration) c
+            from encrypt._counterparts(migration, array[r.encrypted]) c
             join pg_attribute b on b.attrelid = c.relation and b.attnum = c.number
             join pg_attribute p on p.attrelid = r.plain and p.attname = c.counterpart
-            where c.relation = r.encrypted and p.attacl is not null
+            where p.attacl is not null
         loop
             perform encrypt._copy_acl(r.plain, r.encrypted, format('(%I)', a.attname), 'table ' || r.encrypted, a.attacl, a.made_acl,
                 acldefault('c', (select c.relowner from pg_class c where c.oid = r.plain)));

@@ -186,6 +186,7 @@ begin
     perform encrypt._announce_exposure(target, options);
     -- Rehearsed while writers go on: their plans and the catalogs are at hand when it is done under the lock.
     perform from encrypt._sync_statements(started);
+    perform encrypt._set_shadow_triggers(started);
     perform encrypt._lock_table(target, 'share row exclusive', wait, attempts);
     perform encrypt._install_sync(started);
     perform set_config('default_tablespace', tablespace_before, true), set_config('jit', jit_before, true);

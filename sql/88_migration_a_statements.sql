@@ -104,7 +104,7 @@ comment on type encrypt._sync_column is 'a column that is written to the other t
 
 -- The tokens beside values are made of the plaintext, so there is none on the way back; metadata has no counterpart at all.
 create function encrypt._sync_columns(migration integer, live regclass, shadow regclass) returns setof encrypt._sync_column
-    language plpgsql stable set search_path = pg_catalog, pg_temp as
+    language plpgsql stable rows 10 set search_path = pg_catalog, pg_temp as
 $$
 #variable_conflict use_column
 begin
@@ -114,8 +114,9 @@ begin
            coalesce(c.searchable and c.index_column is null, false), s.part is not distinct from 'token', c.plain_type,
            c.cipher_type, coalesce(t.base, p.atttypid::regtype), m.key_name, c.context, c.normalizer
     from encrypt.migrations m
-    join encrypt._counterparts(_sync_columns.migration) s on s.relation = _sync_columns.shadow
-    join encrypt._counterparts(_sync_columns.migration) l on l.relation = _sync_columns.live and l.counterpart = s.counterpart and l.part is distinct from 'token'
+    join encrypt._counterparts(_sync_columns.migration, array[_sync_columns.shadow]) s on true
+    join encrypt._counterparts(_sync_columns.migration, array[_sync_columns.live]) l
+        on l.counterpart = s.counterpart and l.part is distinct from 'token'
     join pg_attribute a on a.attrelid = _sync_columns.live and a.attnum = l.number
     join pg_attribute b on b.attrelid = _sync_columns.shadow and b.attnum = s.number
     left join encrypt.migration_columns c on c.migration_id = m.migration_id and c.column_name = s.counterpart
@@ -175,14 +176,14 @@ end;
 comment on function encrypt._token_comparison(text, text, regtype, regtype) is
     'that an encrypted value has the token of a plain one';
 
--- All that is run for one pair of tables, for every case; `same_key` are the conditions that rows t and n, s and t, s and n
--- have one key. In a case, `source` gives the keys that were touched, `distinct_source` each of them once, those that rows
--- had before included, and `given` the rows as they are. What the cases have in common is looked up once: this runs while
--- cutover holds its locks.
-create function encrypt._sync_texts(m encrypt.migrations, live regclass, shadow regclass, same_key text[])
+-- All that is run for one pair of tables under their names, for every case; `same_key` are the conditions that rows t and n, s and t,
+-- s and n have one key. In a case, `source` gives the keys that were touched, `distinct_source` each of them once, those that rows
+-- had before included, and `given` the rows as they are.
+create function encrypt._sync_texts(m encrypt.migrations, live regclass, shadow regclass, live_name text, shadow_name text,
+                                    same_key text[])
     returns table (event text, level text, statements text[], replacing text[], direct text[], bulk text[], guarded boolean,
                    tombstones regclass)
-    language plpgsql stable set search_path = pg_catalog, pg_temp as
+    language plpgsql stable rows 7 set search_path = pg_catalog, pg_temp as
 $$
 declare
     forward boolean := exists (select from encrypt.migration_relations r
@@ -238,19 +239,19 @@ begin
         statements := case event
             when 'insert' then array[
                 format('insert into %s (%s) overriding system value select %s from %s t join %s n on %s on conflict do nothing',
-                       shadow, columns, "values", live, source, tn)]
+                       shadow_name, columns, "values", live_name, source, tn)]
             when 'update' then array[
-                format('update %s s set %s from %s t join %s n on %s where %s', shadow, changes, live, source, tn, st)]
+                format('update %s s set %s from %s t join %s n on %s where %s', shadow_name, changes, live_name, source, tn, st)]
             else array[
-                format('delete from %s s using %s n where %s and not exists (select from %s t where %s)', shadow, source, sn,
-                       live, tn)]
+                format('delete from %s s using %s n where %s and not exists (select from %s t where %s)', shadow_name, source, sn,
+                       live_name, tn)]
             end;
         -- The same with the rows that the trigger was given in the place of the table's.
         direct := case event
             when 'insert' then array[
-                format('insert into %s (%s) overriding system value select %s from %s t', shadow, columns, "values", given)]
-            when 'update' then array[format('update %s s set %s from %s t where %s', shadow, changes, given, st)]
-            else array[format('delete from %s s using %s n where %s', shadow, given, sn)]
+                format('insert into %s (%s) overriding system value select %s from %s t', shadow_name, columns, "values", given)]
+            when 'update' then array[format('update %s s set %s from %s t where %s', shadow_name, changes, given, st)]
+            else array[format('delete from %s s using %s n where %s', shadow_name, given, sn)]
             end;
         replacing := '{}';
         if event = 'delete' then
@@ -261,19 +262,19 @@ begin
                                            replace(key, ', ', ', n.'), given);
             end if;
         else
-            replacing := array[format('delete from %s s using %s n where %s', shadow, distinct_source, sn)]
+            replacing := array[format('delete from %s s using %s n where %s', shadow_name, distinct_source, sn)]
                 -- Makes room. What is unique in the table can still be in the shadow with the row that had it before, when
                 -- that row's own trigger is yet to fire: a MERGE inserts first and deletes last. Such a row is out of date,
                 -- by the table's own word, and the trigger to come brings it back if it should exist.
                 || array(select format(
                        'delete from %1$s s using %2$s t join %3$s n on %4$s where %5$s and not (%6$s)'
                        ' and not exists (select from %2$s t where %6$s and %5$s)',
-                       shadow, live, distinct_source, tn, u.condition, st)
+                       shadow_name, live_name, distinct_source, tn, u.condition, st)
                        from unnest(stale) with ordinality as u (condition, n) order by u.n);
             if tombstones is not null then
                 replacing := replacing || format(
                     'insert into %s select n.%s from %s n where not exists (select from %s t where %s)', tombstones,
-                    replace(key, ', ', ', n.'), distinct_source, live, tn);
+                    replace(key, ', ', ', n.'), distinct_source, live_name, tn);
             end if;
             -- The last one, which returns a row for each that it could not add. Naming an index as the arbiter would make
             -- every other one raise an error on what a batch of the backfill has not committed yet.
@@ -281,7 +282,7 @@ begin
                 'with given (%1$s) as materialized (select %2$s from %3$s t join %4$s n on %5$s),'
                 ' added as (insert into %6$s (%1$s) overriding system value select * from given on conflict do nothing returning 1)'
                 ' select from given offset (select pg_catalog.count(*) from added)',
-                columns, "values", live, distinct_source, tn, shadow);
+                columns, "values", live_name, distinct_source, tn, shadow_name);
         end if;
         bulk := case level when 'statement' then direct else '{}' end;
         if event = 'insert' then
@@ -291,14 +292,14 @@ begin
     end loop;
     event := 'truncate';
     level := 'statement';
-    statements := array[format('select encrypt._empty_shadow(%L::pg_catalog.regclass)', shadow)];
+    statements := array[format('select encrypt._empty_shadow(%L::pg_catalog.regclass)', shadow_name)];
     replacing := '{}';
     direct := '{}';
     bulk := '{}';
     return next;
 end
 $$;
-comment on function encrypt._sync_texts(encrypt.migrations, regclass, regclass, text[]) is
+comment on function encrypt._sync_texts(encrypt.migrations, regclass, regclass, text, text, text[]) is
     'statements that bring a shadow up to date with some keys of its table';
 
 -- For every unique index of the shadow but the key's: that a row s of it has there what a row t of the table has.
@@ -356,7 +357,12 @@ begin atomic
 end;
 comment on function encrypt._identity_columns(regclass, name[]) is 'columns of a table''s key and of all that is unique in it';
 
-create function encrypt._sync_statements(migration integer) returns setof encrypt.sync_statements
+-- A table, index or sequence, with what it will be called, without its schema and with it.
+create type encrypt._relation_name as (kind text, relation regclass, name name, qualified text);
+comment on type encrypt._relation_name is 'a name that a relation will have';
+
+-- With names: those of the other direction, which will be run once the tables have these names.
+create function encrypt._sync_statements(migration integer, names encrypt._relation_name[] default null) returns setof encrypt.sync_statements
     language plpgsql stable set search_path = pg_catalog, pg_temp as
 $$
 declare
@@ -364,18 +370,27 @@ declare
     same_key text[];
 begin
     select * into m from encrypt.migrations r where r.migration_id = migration;
+    if names is not null then
+        select r.shadow, r.live into m.live, m.shadow from encrypt.migrations r where r.migration_id = migration;
+    end if;
     same_key := array[encrypt._key_condition(m.live, m.key_columns, 't', 'n'),
                       encrypt._key_condition(m.live, m.key_columns, 's', 't'),
                       encrypt._key_condition(m.live, m.key_columns, 's', 'n')];
     return query
     select p.live, t.event, t.level, migration, m.key_name, m.key_columns::text[], p.identity_columns, t.statements, t.replacing,
            t.direct, t.bulk, t.guarded, p.shadow, t.tombstones
-    from (select x.live, x.shadow, encrypt._identity_columns(x.live, m.key_columns) as identity_columns
-          from encrypt._present_pairs(migration) x offset 0) p
-    cross join lateral encrypt._sync_texts(m, p.live, p.shadow, same_key) t;
+    from (select d.live, d.shadow, d.live_name, d.shadow_name, encrypt._identity_columns(d.live, m.key_columns) as identity_columns
+          from (select x.live, x.shadow, x.live::text, x.shadow::text from encrypt._present_pairs(migration) x where names is null
+                union all
+                select x.shadow, x.live, s.qualified, l.qualified
+                from encrypt._present_pairs(migration) x
+                join unnest(names) s on s.relation = x.shadow
+                join unnest(names) l on l.relation = x.live) as d (live, shadow, live_name, shadow_name) offset 0) p
+    cross join lateral encrypt._sync_texts(m, p.live, p.shadow, p.live_name, p.shadow_name, same_key) t;
 end
 $$;
-comment on function encrypt._sync_statements(integer) is 'what the triggers of a migration''s live tables have to run';
+comment on function encrypt._sync_statements(integer, encrypt._relation_name[]) is
+    'what the triggers of a migration''s live tables have to run, or will have to';
 
 -- A table that foreign keys refer to can't be truncated alone. The tables that refer to it were emptied by the statement
 -- that emptied the live one, so deleting finds nothing in its way.

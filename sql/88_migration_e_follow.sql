@@ -192,20 +192,23 @@ begin
         delete from encrypt.sync_statements s where s.relation = item.live;
         delete from encrypt.job_tasks t using encrypt.jobs j
         where j.job_id = t.job_id and j.kind in ('backfill', 'verify') and j.subject = migration::text and t.relation in (item.live, item.shadow);
-        perform encrypt._drop_sync_triggers(item.live);
+        perform encrypt._drop_sync_triggers(item.live), encrypt._drop_sync_triggers(item.shadow);
     end loop;
     loop
-        select i.inhrelid::regclass as live, j.inhrelid::regclass as shadow,
+        with pairs as materialized (select * from encrypt._migration_pairs(migration)),
+        unknown as materialized (
+            select i.inhparent as parent, i.inhrelid::regclass as relation, pg_get_expr(c.relpartbound, c.oid) as bound
+            from pg_inherits i join pg_class c on c.oid = i.inhrelid and c.relispartition
+            where i.inhparent in (select p.live from pairs p union all select p.shadow from pairs p)
+              and i.inhrelid not in (select p.live from pairs p union all select p.shadow from pairs p)
+        )
+        select l.relation as live, s.relation as shadow,
                exists (select from encrypt.migration_relations r where r.migration_id = migration and r.plain = p.live) as forward
         into item
-        from encrypt._migration_pairs(migration) p
-        join pg_inherits i on i.inhparent = p.live
-        join pg_class c on c.oid = i.inhrelid and c.relispartition
-        join pg_inherits j on j.inhparent = p.shadow
-        join pg_class d on d.oid = j.inhrelid and pg_get_expr(d.relpartbound, d.oid) = pg_get_expr(c.relpartbound, c.oid)
-        where c.oid not in (select q.live from encrypt._migration_pairs(migration) q)
-          and d.oid not in (select q.shadow from encrypt._migration_pairs(migration) q)
-        order by i.inhrelid
+        from pairs p
+        join unknown l on l.parent = p.live
+        join unknown s on s.parent = p.shadow and s.bound = l.bound
+        order by l.relation::oid
         limit 1;
         exit when not found;
         if encrypt._has_rows(item.live) or encrypt._has_rows(item.shadow) then
@@ -218,7 +221,7 @@ begin
                case when item.forward then item.shadow else item.live end;
         perform encrypt._make_metadata_trigger(migration, r.plain, r.encrypted)
         from encrypt.migration_relations r where r.migration_id = migration and r.plain in (item.live, item.shadow);
-        perform encrypt._make_sync_triggers(item.live);
+        perform encrypt._set_sync_triggers(item.shadow, item.live, false), encrypt._set_sync_triggers(item.live, item.live, true);
     end loop;
 end
 $$;
@@ -237,6 +240,7 @@ begin
     if encrypt._is_at_home(migration) then
         perform encrypt._refresh_partitions(migration);
     end if;
+    perform encrypt._set_shadow_triggers(migration);
     perform encrypt._refresh_sync(migration);
     update encrypt.migrations m set home = encrypt._home(m.live)
     where m.migration_id = migration and m.home is distinct from encrypt._home(m.live);

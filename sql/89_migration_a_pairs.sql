@@ -24,7 +24,7 @@ comment on function encrypt._index_signature(integer, regclass) is 'columns, ord
 -- an index that somebody made on both tables meanwhile counts.
 create function encrypt._index_pairs(migration integer, out live regclass, out shadow regclass, out relation regclass)
     returns setof record
-    language plpgsql stable security definer set search_path = pg_catalog, pg_temp as
+    language plpgsql stable rows 30 security definer set search_path = pg_catalog, pg_temp as
 $$
 #variable_conflict use_column
 begin
@@ -52,7 +52,7 @@ comment on function encrypt._index_pairs(integer) is
 
 create function encrypt._identity_pairs(migration integer, out live regclass, out shadow regclass)
     returns setof record
-    language plpgsql stable security definer set search_path = pg_catalog, pg_temp as
+    language plpgsql stable rows 5 security definer set search_path = pg_catalog, pg_temp as
 $$
 #variable_conflict use_column
 begin
@@ -74,7 +74,7 @@ comment on function encrypt._identity_pairs(integer) is 'sequences of identity c
 
 create function encrypt._statistics_pairs(migration integer, out live oid, out shadow oid)
     returns setof record
-    language plpgsql stable security definer set search_path = pg_catalog, pg_temp as
+    language plpgsql stable rows 5 security definer set search_path = pg_catalog, pg_temp as
 $$
 #variable_conflict use_column
 begin

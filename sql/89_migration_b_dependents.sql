@@ -37,6 +37,16 @@ $$;
 comment on function encrypt._comment_statement(text, text, regclass, oid, integer) is
     'statement that gives an object the comment it has; null if it has none';
 
+-- Without settings of its own, so that it becomes a part of the queries that ask it of every trigger.
+create function encrypt._is_user_trigger(t pg_trigger) returns boolean
+    language sql stable
+return not t.tgisinternal
+   and t.tgfoid not in ('encrypt.encrypt_and_sync_row()'::regprocedure,
+                        'encrypt.delete_encrypted_row()'::regprocedure,
+                        'encrypt._stamp_row()'::regprocedure);
+comment on function encrypt._is_user_trigger(pg_trigger) is
+    'whether a trigger is neither a constraint''s nor one of a migration''s own';
+
 -- The names in the statements are those of now, qualified: pg_catalog alone is in the path. On the relation named future.
 create function encrypt._trigger_statements(relation regclass, future text, out place integer, out statement text)
     returns setof record
@@ -59,23 +69,11 @@ $$
         from pg_depend d join pg_extension e on d.refclassid = 'pg_extension'::regclass and e.oid = d.refobjid
         where d.classid = 'pg_trigger'::regclass and d.objid = t.oid and d.deptype = 'x' and t.tgparentid = 0
     ) as s (place, statement)
-    where t.tgrelid = relation and encrypt._is_user_trigger(t.oid) and s.statement is not null
+    where t.tgrelid = relation and encrypt._is_user_trigger(t) and s.statement is not null
     order by s.place, t.tgname
 $$;
 comment on function encrypt._trigger_statements(regclass, text) is
     'statements that make the user triggers of a table or view as they are';
-
-create function encrypt._is_user_trigger(trigger oid) returns boolean
-    language sql stable set search_path = pg_catalog, pg_temp as
-$$
-    select not t.tgisinternal
-       and t.tgfoid not in ('encrypt.encrypt_and_sync_row()'::regprocedure,
-                            'encrypt.delete_encrypted_row()'::regprocedure,
-                            'encrypt._stamp_row()'::regprocedure)
-    from pg_trigger t where t.oid = trigger
-$$;
-comment on function encrypt._is_user_trigger(oid) is
-    'whether a trigger is neither a constraint''s nor one of a migration''s own';
 
 create function encrypt._view_statements(view regclass) returns setof text
     language sql stable set search_path = pg_catalog, pg_temp as
@@ -249,7 +247,7 @@ comment on function encrypt._stray_dependents(integer) is
 revoke all on function encrypt._dependent_views(integer) from public;
 revoke all on function encrypt._comment_statement(text, text, regclass, oid, integer) from public;
 revoke all on function encrypt._trigger_statements(regclass, text) from public;
-revoke all on function encrypt._is_user_trigger(oid) from public;
+revoke all on function encrypt._is_user_trigger(pg_trigger) from public;
 revoke all on function encrypt._view_statements(regclass) from public;
 revoke all on function encrypt._column_privileges(regclass) from public;
 revoke all on function encrypt._set_privileges(text, aclitem[], jsonb) from public;

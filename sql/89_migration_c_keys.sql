@@ -17,7 +17,7 @@ create function encrypt._key_pairs(
     out referenced regclass,
     out partitioned boolean
 ) returns setof record
-    language plpgsql stable security definer set search_path = pg_catalog, pg_temp as
+    language plpgsql stable rows 5 security definer set search_path = pg_catalog, pg_temp as
 $$
 #variable_conflict use_column
 begin
@@ -223,6 +223,15 @@ $$
 $$;
 comment on function encrypt._shadow_suffix(integer) is 'what the shadow''s objects have after their names';
 
+create function encrypt._retired_suffix(migration integer) returns text
+    language plpgsql stable security definer set search_path = pg_catalog, pg_temp as
+$$
+begin
+    return case encrypt._shadow_suffix(migration) when 'encrypted' then '_plaintext' else '_encrypted' end;
+end
+$$;
+comment on function encrypt._retired_suffix(integer) is 'what the live tables'' objects will have after their names when they are the shadow''s';
+
 -- Those on other tables; the shadow's own go with it.
 create function encrypt._drop_shadow_keys(migration integer) returns void
     language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
@@ -253,4 +262,5 @@ revoke all on function encrypt._switch_keys(integer) from public;
 revoke all on function encrypt._next_key(integer) from public;
 revoke all on function encrypt._prepare_swap(integer, timestamptz) from public;
 revoke all on function encrypt._shadow_suffix(integer) from public;
+revoke all on function encrypt._retired_suffix(integer) from public;
 revoke all on function encrypt._drop_shadow_keys(integer) from public;

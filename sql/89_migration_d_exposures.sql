@@ -6,22 +6,6 @@
 -- | columns | the encrypted table | T_decrypted, a view |
 -- | view | a view | T_encrypted, the encrypted table: it keeps its name |
 
--- What the table that is the shadow now will be called when it is live: that of the live one. With a view, the encrypted table
--- keeps its own, and the plaintext table gets the view's back.
-create function encrypt._future_name(migration integer, live regclass) returns text
-    language plpgsql stable security definer set search_path = pg_catalog, pg_temp as
-$$
-begin
-    return (
-        select case when encrypt._exposure(migration) <> 'view' or m.live <> _future_name.live then _future_name.live::text
-                    when m.exposed is null then m.shadow::text
-                    else format('%I.%I', l.relnamespace::regnamespace::name, m.table_name) end
-        from encrypt.migrations m join pg_class l on l.oid = m.live where m.migration_id = migration);
-end
-$$;
-comment on function encrypt._future_name(integer, regclass) is
-    'what the counterpart of a live table will be called after the exchange';
-
 -- Names can have been changed by now: what counts is what the application uses.
 create function encrypt._remember_name(migration integer) returns void
     language sql volatile security definer set search_path = pg_catalog, pg_temp
@@ -31,27 +15,6 @@ begin atomic
 end;
 comment on function encrypt._remember_name(integer) is 'notes the name of a table that is to become a view, or of that view';
 
--- The root of a table with a view: it changes its name alone. The view is gone by now, or not yet there.
-create function encrypt._exchange_exposed_names(migration integer) returns void
-    language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
-$$
-declare
-    m encrypt.migrations;
-    plain pg_class;
-begin
-    if encrypt._exposure(migration) <> 'view' then
-        return;
-    end if;
-    select * into m from encrypt.migrations g where g.migration_id = migration;
-    select c.* into plain from encrypt.migration_relations r join pg_class c on c.oid = r.plain
-    where r.migration_id = migration and r.plain in (m.live, m.shadow);
-    execute format('alter table %s rename to %I', plain.oid::regclass,
-                   case when plain.oid = m.live then encrypt._free_name(plain.relname, '_plaintext', plain.relnamespace)
-                        else m.table_name end);
-end
-$$;
-comment on function encrypt._exchange_exposed_names(integer) is 'renames the plaintext table of a migration to a view';
-
 -- Where the view belongs, in a schema that may have been renamed; null without one.
 create function encrypt._exposed_name(migration integer) returns name
     language plpgsql stable security definer set search_path = pg_catalog, pg_temp as
@@ -59,7 +22,7 @@ $$
 begin
     return (
         select case encrypt._exposure(migration) when 'view' then c.relname
-                                                 when 'columns' then encrypt._column_name(c.relname, '_decrypted') end
+                                                 when 'columns' then encrypt._suffixed(c.relname, '_decrypted') end
         from encrypt.migrations m join pg_class c on c.oid = m.live where m.migration_id = migration);
 end
 $$;
@@ -110,7 +73,7 @@ begin
         return;
     end if;
     view_name := case exposure when 'view' then m.table_name
-                 else encrypt._column_name((select c.relname from pg_class c where c.oid = encrypted), '_decrypted') end;
+                 else encrypt._suffixed((select c.relname from pg_class c where c.oid = encrypted), '_decrypted') end;
     made := format('%s.%I', plain.relnamespace::regnamespace, view_name);
     -- With the rights of whoever asks: their grants on the table, its policies and their grants for the key count.
     perform encrypt._execute_as_owner(encrypted, (
@@ -206,9 +169,7 @@ comment on function encrypt._exposed_settings(integer) is 'statements that give 
 
 -- why: parts of cutover and rollback
 revoke all on function
-    encrypt._future_name(integer, regclass),
     encrypt._remember_name(integer),
-    encrypt._exchange_exposed_names(integer),
     encrypt._exposed_name(integer),
     encrypt._check_exposed_name(integer),
     encrypt._expose(integer),

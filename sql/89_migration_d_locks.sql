@@ -105,13 +105,13 @@ $$;
 comment on function encrypt._lock_out_ddl(integer, timestamptz) is
     'locks the tables of a migration against DDL, until a time, while the application goes on';
 
+-- After _lock_out_ddl, so that it is not DDL that it waits for with everybody behind it.
 create function encrypt._lock_migration(migration integer, deadline timestamptz) returns void
     language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
 $$
 declare
     wanted record;
 begin
-    perform encrypt._lock_out_ddl(migration, deadline);
     for wanted in select * from encrypt._migration_locks(migration) l order by l.place, l.relation::oid loop
         perform encrypt._lock_relation(wanted.relation, wanted.mode, deadline);
     end loop;

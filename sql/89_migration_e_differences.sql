@@ -268,9 +268,14 @@ begin
         select d.objid from pg_depend d
         where d.classid = 'pg_class'::regclass and d.refclassid = 'pg_class'::regclass and d.refobjid in (select t.oid from tables t)
           and d.refobjsubid > 0 and d.deptype in ('a', 'i')
+        union all
+        select m.exposed::oid from encrypt.migrations m where m.migration_id = migration and m.exposed is not null
     ),
     objects (class, object, part, version) as materialized (
         select 'pg_class'::regclass, c.oid, 0, c.xmin from pg_class c where c.oid in (select r.oid from relations r)
+        union all
+        select 'pg_namespace', n.oid, 0, n.xmin from pg_namespace n
+        where n.oid in (select c.relnamespace from pg_class c where c.oid in (select t.oid from tables t))
         union all
         select 'pg_index', i.indexrelid, 0, i.xmin from pg_index i where i.indrelid in (select t.oid from tables t)
         union all
@@ -311,10 +316,10 @@ $$
 begin
     return (
         select coalesce(jsonb_object_agg(s.name, a.attacl::text), '{}')
-        from encrypt._counterparts(migration) s
-        join encrypt._counterparts(migration) l on l.counterpart = s.counterpart and l.part is distinct from 'token'
-        join pg_attribute a on a.attrelid = l.relation and a.attnum = l.number
-        where s.relation = _expected_privileges.shadow and l.relation = _expected_privileges.live and a.attacl is not null);
+        from encrypt._counterparts(migration, array[shadow]) s
+        join encrypt._counterparts(migration, array[live]) l on l.counterpart = s.counterpart and l.part is distinct from 'token'
+        join pg_attribute a on a.attrelid = live and a.attnum = l.number
+        where a.attacl is not null);
 end
 $$;
 comment on function encrypt._expected_privileges(integer, regclass, regclass) is

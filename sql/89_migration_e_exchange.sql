@@ -1,93 +1,56 @@
 -- The exchange itself, under locks: everything that has to move. All of it reads and writes the catalog only, so its time
 -- does not depend on how many rows there are.
 
--- Statements that make the names of live and shadow change places. The one that was live gets a name of its own; a
--- shadow's name is given up. Renaming an index renames its constraint.
-create function encrypt._exchange_names(migration integer) returns void
-    language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
-$$
-declare
-    -- The live ones become the shadow's.
-    suffix text := case encrypt._shadow_suffix(migration) when 'encrypted' then '_plaintext' else '_encrypted' end;
-    item record;
-begin
-    perform encrypt._exchange_exposed_names(migration);
-    for item in
-        select 'table' as kind, p.live::oid as live, p.shadow::oid as shadow from encrypt._migration_pairs(migration) p
-        where not (p.root and encrypt._exposure(migration) = 'view')
-        union all
-        select 'index', i.live, i.shadow from encrypt._index_pairs(migration) i where i.shadow is not null
-        union all
-        select 'sequence', s.live, s.shadow from encrypt._identity_pairs(migration) s
-    loop
-        declare
-            name name := (select c.relname from pg_class c where c.oid = item.live);
-            namespace oid := (select c.relnamespace from pg_class c where c.oid = item.live);
-        begin
-            execute format('alter %s %s rename to %I', item.kind, item.live::regclass,
-                           encrypt._free_name(name, suffix, namespace));
-            execute format('alter %s %s rename to %I', item.kind, item.shadow::regclass, name);
-        end;
-    end loop;
-
-    for item in
-        select l.stxnamespace, s.stxnamespace as shadow_namespace, l.stxname as live, s.stxname as shadow
-        from encrypt._statistics_pairs(migration) x
-        join pg_statistic_ext l on l.oid = x.live
-        join pg_statistic_ext s on s.oid = x.shadow
-    loop
-        execute format('alter statistics %I.%I rename to %I', item.stxnamespace::regnamespace::name, item.live,
-                       encrypt._free_name(item.live, suffix, item.stxnamespace));
-        execute format('alter statistics %I.%I rename to %I', item.shadow_namespace::regnamespace::name, item.shadow, item.live);
-    end loop;
-
-    -- Keys of other tables are two on one table. Those of the tables themselves have the same name on both.
-    for item in
-        select o.conrelid::regclass as relation, o.connamespace, o.conname as live, s.conname as shadow
-        from encrypt._key_pairs(migration) k
-        join pg_constraint o on o.oid = k.live
-        join pg_constraint s on s.oid = k.shadow and s.conrelid = o.conrelid
-    loop
-        execute format('alter table %s rename constraint %I to %I', item.relation, item.live,
-                       encrypt._free_name(item.live, suffix, item.connamespace));
-        execute format('alter table %s rename constraint %I to %I', item.relation, item.shadow, item.live);
-    end loop;
-end
-$$;
-comment on function encrypt._exchange_names(integer) is 'gives the names of the live tables and their parts to the shadows';
+-- What is decided before anybody has to wait.
+create type encrypt._exchange_plan as (
+    settings text[],                            -- statements that give the shadows what was changed on the live tables
+    names encrypt._relation_name[],             -- in the order in which they get free
+    switches text[],                            -- statements that let dual write go in the other direction
+    statements encrypt.sync_statements[]        -- which it runs from then on
+);
+comment on type encrypt._exchange_plan is 'what an exchange of tables will do';
 
 -- Takes the locks of an exchange. What has to be known of the tables, and be equal on both, is asked before, while everybody goes on,
 -- and is still so when everybody waits if their definition is the same then. The rest of what the exchange asks is asked here only
--- for its plans. Returns the statements that the shadows need to be as the live tables are.
-create function encrypt._lock_for_exchange(migration integer, lock_timeout interval) returns text[]
+-- for its plans.
+create function encrypt._lock_for_exchange(migration integer, lock_timeout interval) returns encrypt._exchange_plan
     language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
 $$
 declare
-    settings text[];
+    plan encrypt._exchange_plan;
     definition text;
 begin
     perform encrypt._take_over(migration);
     perform encrypt._lock_out_ddl(migration, clock_timestamp() + lock_timeout);
+    -- Our own change of the definition, so it comes first.
+    perform encrypt._exchange_index_names(migration);
     definition := encrypt._definition(migration);
+    perform encrypt._remember_name(migration);
     perform encrypt._check_sync(migration);
     perform encrypt._refuse_differences(migration);
-    settings := array(select s from encrypt._settings_statements(migration) s);
+    plan.settings := array(select s from encrypt._settings_statements(migration) s);
+    plan.names := array(select n from encrypt._future_names(migration) n);
+    plan.switches := array(select x.statement from encrypt._migration_pairs(migration) p
+                           cross join lateral (values (encrypt._sync_switch(p.live, p.live, false)),
+                                                      (encrypt._sync_switch(p.shadow, p.live, true))) as x (statement)
+                           where x.statement is not null);
+    plan.statements := array(select s from encrypt._sync_statements(migration, plan.names) s);
     perform from encrypt._stray_dependents(migration);
 
     perform encrypt._lock_migration(migration, clock_timestamp() + lock_timeout);
     if encrypt._definition(migration) is distinct from definition then
         raise exception using errcode = 'lock_not_available', message = 'the table was altered meanwhile';
     end if;
-    return settings;
+    return plan;
 end
 $$;
 comment on function encrypt._lock_for_exchange(integer, interval) is
-    'locks the tables of a migration, which correspond; returns statements that make their settings equal';
+    'locks the tables of a migration, which correspond, and says what their exchange will do';
 
--- Under the locks of _lock_for_exchange, which gave the settings. The event triggers leave its statements alone (own_ddl): they would
+-- Under the locks of _lock_for_exchange, which made the plan. The event triggers leave its statements alone (own_ddl): they would
 -- look at each of them, while everybody waits. Views, triggers, policies and publications are written down with the names that the
 -- live table has now, and made when these names are the other one's.
-create function encrypt._exchange(migration integer, settings text[]) returns void
+create function encrypt._exchange(migration integer, plan encrypt._exchange_plan) returns void
     language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set pg_encrypt.own_ddl = on as
 $$
 declare
@@ -96,7 +59,6 @@ declare
     item record;
     statement text;
 begin
-    perform encrypt._remember_name(migration);
     for item in select s.subname from pg_subscription s join pg_subscription_rel r on r.srsubid = s.oid
                 where s.subenabled and r.srrelid in (select p.live from encrypt._migration_pairs(migration) p)
     loop
@@ -106,7 +68,7 @@ begin
             hint = format('Run: alter subscription %I disable;', item.subname);
     end loop;
 
-    foreach statement in array settings || array(select s from encrypt._exposed_settings(migration) s) loop
+    foreach statement in array plan.switches || plan.settings || array(select s from encrypt._exposed_settings(migration) s) loop
         execute statement;
     end loop;
     -- The name of the table that is in use is that of its schema, too, which may have been another meanwhile.
@@ -127,6 +89,13 @@ begin
     where r.srrelid = p.live;
 
     -- Written down.
+    with pairs as materialized (
+        select p.live, n.qualified as future,
+               exists (select from pg_policy o where o.polrelid = p.live) as has_policies,
+               exists (select from pg_trigger t where t.tgrelid = p.live and encrypt._is_user_trigger(t)) as has_triggers,
+               exists (select from pg_publication_rel r where r.prrelid = p.live) as is_published
+        from encrypt._migration_pairs(migration) p join unnest(plan.names) n on n.relation = p.shadow
+    )
     select array_agg(s.statement order by s.place, s.level, s.object, s.nth) into again
     from (
         select 1 as place, v.level, v.view::oid as object, s.statement, s.nth
@@ -135,17 +104,20 @@ begin
         where v.view is distinct from (select m.exposed from encrypt.migrations m where m.migration_id = migration)
         union all
         select 2, 0, p.live, s.statement, s.nth
-        from encrypt._migration_pairs(migration) p
-        cross join lateral encrypt._policy_statements(p.live, encrypt._future_name(migration, p.live)) with ordinality as s (statement, nth)
+        from pairs p
+        cross join lateral encrypt._policy_statements(p.live, p.future) with ordinality as s (statement, nth)
+        where p.has_policies
         union all
         -- Of all tables before any is switched: making a partitioned table's trigger makes those of its partitions.
         select 3, s.place, p.live, s.statement, s.nth
-        from encrypt._migration_pairs(migration) p
-        cross join lateral encrypt._trigger_statements(p.live, encrypt._future_name(migration, p.live)) with ordinality as s (place, statement, nth)
+        from pairs p
+        cross join lateral encrypt._trigger_statements(p.live, p.future) with ordinality as s (place, statement, nth)
+        where p.has_triggers
         union all
         select 4, 0, p.live, s.statement, s.nth
-        from encrypt._migration_pairs(migration) p
-        cross join lateral encrypt._publication_statements(p.live, encrypt._future_name(migration, p.live)) with ordinality as s (statement, nth)
+        from pairs p
+        cross join lateral encrypt._publication_statements(p.live, p.future) with ordinality as s (statement, nth)
+        where p.is_published
     ) as s;
 
     -- Dropped. Triggers leave the table that becomes the shadow: there dual write would fire them once more.
@@ -158,7 +130,7 @@ begin
         union all
         select format('drop trigger %I on %s', t.tgname, p.live), 3, 0
         from encrypt._migration_pairs(migration) p join pg_trigger t on t.tgrelid = p.live
-        where encrypt._is_user_trigger(t.oid) and t.tgparentid = 0
+        where encrypt._is_user_trigger(t) and t.tgparentid = 0
         union all
         select format('alter publication %I drop table %s', b.pubname, p.live), 4, 0
         from encrypt._migration_pairs(migration) p
@@ -180,7 +152,7 @@ begin
         execute format('alter sequence %s owned by %s.%I', item.sequence, item.shadow, item.attname);
     end loop;
 
-    perform encrypt._exchange_names(migration);
+    perform encrypt._exchange_names(migration, plan.names);
     -- Numbers go on where they are. Only now that the sequences are locked by their new names: who calls nextval takes a number without
     -- a lock on the table. This can't be undone by a rollback, and need not: the shadow's sequence is read by nobody.
     for item in select * from encrypt._identity_pairs(migration) loop
@@ -208,15 +180,17 @@ begin
             detail = array_to_string(strays, '; '),
             hint = 'Drop them, and make them again after cutover.';
     end if;
-    perform encrypt._install_sync(migration);
+    delete from encrypt.sync_statements s where s.migration_id = migration;
+    insert into encrypt.sync_statements select * from unnest(plan.statements);
+    perform encrypt._drop_tombstones(migration);
+    update encrypt.migrations m set home = encrypt._home(m.live) where m.migration_id = migration;
 end
 $$;
-comment on function encrypt._exchange(integer, text[]) is
+comment on function encrypt._exchange(integer, encrypt._exchange_plan) is
     'makes the shadow of a migration the table that applications use, and the other way round';
 
 -- why: helpers of the steps, with the rights of the extension's owner
 revoke all on function
-    encrypt._exchange_names(integer),
     encrypt._lock_for_exchange(integer, interval),
-    encrypt._exchange(integer, text[])
+    encrypt._exchange(integer, encrypt._exchange_plan)
 from public;

@@ -8,7 +8,7 @@ create function encrypt._cut_over(migration integer, lock_timeout interval) retu
 $$
 declare
     unknown regclass;
-    settings text[];
+    plan encrypt._exchange_plan;
 begin
     perform encrypt._migration_for(migration, 'verified');
     perform encrypt._check_exposed_name(migration);
@@ -26,10 +26,10 @@ begin
             return false;
         end if;
     end if;
-    settings := encrypt._lock_for_exchange(migration, lock_timeout);
+    plan := encrypt._lock_for_exchange(migration, lock_timeout);
     -- DDL that came before the locks can have taken that back.
     perform encrypt._migration_for(migration, 'verified');
-    perform encrypt._exchange(migration, settings);
+    perform encrypt._exchange(migration, plan);
     update encrypt.migrations m set phase = 'cut_over', cut_over_at = clock_timestamp(), last_error = null
     where m.migration_id = migration;
     return true;
@@ -60,7 +60,7 @@ create function encrypt._roll_back(migration integer, lock_timeout interval) ret
 $$
 declare
     found_migration encrypt.migrations;
-    settings text[];
+    plan encrypt._exchange_plan;
 begin
     found_migration := encrypt._migration_for(migration, 'dual_writing', 'backfilling', 'backfilled', 'verified', 'cut_over');
     if encrypt._cancel_jobs(migration) then
@@ -72,17 +72,18 @@ begin
         if encrypt._prepare_swap(migration, clock_timestamp() + lock_timeout) then
             return false;
         end if;
-        settings := encrypt._lock_for_exchange(migration, lock_timeout);
+        plan := encrypt._lock_for_exchange(migration, lock_timeout);
         if exists (select from encrypt.migrations m where m.migration_id = migration and (m.verification ->> 'outdated')::boolean) then
             raise exception using errcode = 'object_not_in_prerequisite_state',
                 message = format('migration %s: columns were added or dropped since cutover', migration),
                 detail = 'The plaintext table may lack values that were written before both tables had the column.',
                 hint = format('Run: call encrypt.verify(%s); and then again: call encrypt.rollback_migration(%1$s);', migration);
         end if;
-        perform encrypt._exchange(migration, settings);
+        perform encrypt._exchange(migration, plan);
         update encrypt.migrations m set phase = 'verified', cut_over_at = null where m.migration_id = migration;
         return false;
     end if;
+    perform encrypt._lock_out_ddl(migration, clock_timestamp() + lock_timeout);
     perform encrypt._lock_migration(migration, clock_timestamp() + lock_timeout);
     perform encrypt._remove_sync(migration);
     perform encrypt._drop_shadow_keys(migration);
@@ -103,12 +104,14 @@ begin
     if encrypt._cancel_jobs(migration) then
         return false;
     end if;
+    perform encrypt._lock_out_ddl(migration, clock_timestamp() + lock_timeout);
     perform encrypt._lock_migration(migration, clock_timestamp() + lock_timeout);
     perform encrypt._remove_sync(migration);
     perform encrypt._drop_shadow_keys(migration);
     if not exists (select from pg_class c where c.oid = found_migration.live) then
         raise warning using message = format('table %s is left', found_migration.shadow),
             detail = 'The encrypted table was dropped, so this may be the last copy.';
+        perform encrypt._drop_sync_triggers(p.shadow) from encrypt._migration_pairs(migration) p;
     elsif exists (select from pg_class c where c.oid = found_migration.shadow) then
         -- Without CASCADE: what depends on it by now is somebody's, who is told.
         execute format('drop table %s', found_migration.shadow);
@@ -143,7 +146,7 @@ $$
 declare
     began timestamptz := clock_timestamp();
     done boolean;
-    holders text;
+    reason text;
 begin
     -- Every statement of the step has to see what was committed before it got its locks.
     if current_setting('transaction_isolation') <> 'read committed' then
@@ -173,16 +176,16 @@ begin
         if sqlstate = '23503' and attempt >= least(attempts, 5) then
             raise;
         end if;
-        -- All locks are gone by now: who is in the way is asked while nobody waits for this.
-        holders := coalesce(encrypt._lock_holders(migration, began), 'somebody who has gone since');
+        -- All locks are gone by now: who is in the way is asked while nobody waits for this. It may be nobody any more.
+        reason := coalesce('in the way: ' || encrypt._lock_holders(migration, began), sqlerrm);
         if attempt >= attempts then
             raise exception using errcode = 'lock_not_available',
                 message = format('migration %s: no lock within %s ms, in %s attempts', migration,
                                  round(extract(epoch from lock_timeout) * 1000), attempts),
-                detail = 'In the way: ' || holders,
+                detail = upper(left(reason, 1)) || substr(reason, 2),
                 hint = 'Nothing was changed, dual write goes on. Try again when they have ended.';
         end if;
-        raise notice 'attempt % of %: in the way: %', attempt, attempts, holders;
+        raise notice 'attempt % of %: %', attempt, attempts, reason;
         -- At random, so as not to meet a periodic job each time.
         perform pg_sleep(least(5, 0.1 * 1.3 ^ attempt) * (0.5 + random()));
         return attempt + 1;

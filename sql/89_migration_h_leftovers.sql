@@ -78,7 +78,8 @@ begin
     select format('subscribers of publication %I', p.pubname), 'rows that they received before cutover'::text,
            'Truncate and copy the table there.'::text
     from pg_publication_tables t join pg_publication p on p.pubname = t.pubname
-    join pg_class c on c.relname = t.tablename and c.relnamespace = t.schemaname::regnamespace and c.oid = target
+    join pg_namespace n on n.nspname = t.schemaname
+    join pg_class c on c.relname = t.tablename and c.relnamespace = n.oid and c.oid = target
     order by p.pubname;
     if current_setting('log_statement') <> 'none' or current_setting('log_min_duration_statement') <> '-1'
        or current_setting('log_min_error_statement') <> 'panic' then

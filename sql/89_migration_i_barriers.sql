@@ -31,6 +31,11 @@ begin
         cross join lateral encrypt._sync_columns(migration, p.live, p.shadow) c
         join pg_attribute a on a.attrelid = p.live and a.attnum = (c).number
         join pg_attribute b on b.attrelid = p.shadow and b.attnum = (c).ordinal
+    ),
+    partitions as materialized (
+        select i.inhparent as parent, i.inhrelid::regclass as relation, pg_get_expr(c.relpartbound, c.oid) as bound
+        from pg_inherits i join pg_class c on c.oid = i.inhrelid and c.relispartition
+        where not i.inhdetachpending and i.inhparent in (select p.live from pairs p union all select p.shadow from pairs p)
     )
     select format('column %I of table %s is of type %s, that of table %s of type %s', (c.l).attname, c.live,
                   format_type((c.l).atttypid, (c.l).atttypmod), c.shadow, format_type((c.s).atttypid, (c.s).atttypmod)),
@@ -75,8 +80,8 @@ begin
     join pg_constraint o on o.conrelid = p.shadow and o.contype = 'c'
     where not exists (select from pg_constraint l where l.conrelid = p.live and l.contype = 'c' and l.conname = o.conname
                       and pg_get_constraintdef(l.oid) = pg_get_constraintdef(o.oid))
-      and not exists (select from encrypt._counterparts(migration) n
-                      where n.relation = p.shadow and n.number = any (o.conkey) and n.part is not null)
+      and not exists (select from encrypt._counterparts(migration, array[p.shadow]) n
+                      where n.number = any (o.conkey) and n.part is not null)
     union all
     select format('foreign key %I of table %s is of the counterpart only', o.conname, o.conrelid::regclass), null
     from pairs p
@@ -89,18 +94,15 @@ begin
     union all
     select format('table %s has a trigger or rule of its own, "%s"', p.shadow, o.name), null
     from pairs p
-    join lateral (select t.tgname from pg_trigger t where t.tgrelid = p.shadow and encrypt._is_user_trigger(t.oid)
+    join lateral (select t.tgname from pg_trigger t where t.tgrelid = p.shadow and encrypt._is_user_trigger(t)
                   union all select w.rulename from pg_rewrite w where w.ev_class = p.shadow) as o (name) on true
     union all
     -- By what it may hold: two partitions of one name need not be counterparts.
-    select format('partition %s of table %s has no counterpart among those of table %s', i.inhrelid::regclass, p.live, p.shadow),
-           format('To make one, first: create table ... partition of %s %s; to take one away, first on table %s.', p.shadow, b.bound, p.live)
+    select format('partition %s of table %s has no counterpart among those of table %s', l.relation, p.live, p.shadow),
+           format('To make one, first: create table ... partition of %s %s; to take one away, first on table %s.', p.shadow, l.bound, p.live)
     from pairs p
-    join pg_inherits i on i.inhparent = p.live and not i.inhdetachpending
-    join pg_class c on c.oid = i.inhrelid and c.relispartition
-    cross join lateral (select pg_get_expr(c.relpartbound, c.oid)) as b (bound)
-    where not exists (select from pg_inherits h join pg_class d on d.oid = h.inhrelid
-                      where h.inhparent = p.shadow and not h.inhdetachpending and pg_get_expr(d.relpartbound, d.oid) = b.bound)
+    join partitions l on l.parent = p.live
+    where not exists (select from partitions s where s.parent = p.shadow and s.bound = l.bound)
     union all
     -- Updates of a published table fail without one.
     select format('table %s has no replica identity', p.shadow), format('Run first: alter table %s replica identity default;', p.shadow)

@@ -58,6 +58,7 @@ begin
     perform encrypt._switch_keys(migration);
     if is_taken_over then
         perform encrypt._refresh_partitions(migration);
+        perform encrypt._set_shadow_triggers(migration);
     elsif current_setting('check_function_bodies') = 'off' then
         return;
     end if;
@@ -100,7 +101,7 @@ declare
     -- Names in the statements of any table; and what owners may do, of which PostgreSQL tells no table.
     everywhere constant boolean := tg_tag in ('ALTER SCHEMA', 'ALTER TYPE', 'ALTER OPERATOR', 'ALTER EXTENSION', 'REVOKE');
 begin
-    if coalesce(current_setting('pg_encrypt.own_ddl', true), 'off') = 'on'
+    if encrypt._is_own_ddl()
        or not exists (select from encrypt.migrations m where m.ended_at is null or m.exposed is not null) then
         return;
     end if;

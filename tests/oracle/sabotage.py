@@ -40,12 +40,12 @@ _NOTHING = "s.statements := '{}'; s.replacing := '{}'; s.direct := '{}'; s.bulk 
 def _dual_write(condition: str, change: str = _NOTHING) -> str:
     """What triggers run, changed where it is generated: changed where it is kept, the extension itself would notice."""
     return f"""
-        alter function encrypt._sync_statements(integer) rename to _whole_sync_statements;
-        create function encrypt._sync_statements(migration integer) returns setof encrypt.sync_statements language plpgsql as $sabotage$
+        alter function encrypt._sync_statements(integer, encrypt._relation_name[]) rename to _whole_sync_statements;
+        create function encrypt._sync_statements(migration integer, names encrypt._relation_name[] default null) returns setof encrypt.sync_statements language plpgsql as $sabotage$
         declare
             s encrypt.sync_statements;
         begin
-            for s in select * from encrypt._whole_sync_statements(migration) loop
+            for s in select * from encrypt._whole_sync_statements(migration, names) loop
                 if {condition} then
                     {change}
                 end if;
