@@ -1,7 +1,6 @@
 //! What to do about it.
 
 use super::Error;
-use pg_encrypt_core::key::Purpose;
 use pg_encrypt_core::lifecycle::KeyState;
 
 impl Error {
@@ -45,13 +44,7 @@ impl Error {
                 "Use the functions of schema encrypt to change keys.".into()
             }
             Self::KeyUndeletable => "Use encrypt.retire_key and encrypt.destroy_key.".into(),
-            Self::KeyInUse { name, purpose, moved_by_job, .. } => match (purpose, moved_by_job) {
-                (Purpose::Column, true) => format!("Run: select encrypt.start_reencryption({});", literal(name)),
-                (Purpose::Column, false) => {
-                    "Re-encrypt them first: update ... set column = encrypt.reencrypt_column(column).".into()
-                }
-                (Purpose::Index, _) => format!("Run: select encrypt.start_reindexing({});", literal(name)),
-            },
+            Self::KeyInUse { advice, .. } => advice.clone(),
             Self::OtherRoot { .. } => {
                 "Name where that root key is: select encrypt.rewrap_keys(old_root => 'file:/...');".into()
             }

@@ -95,10 +95,11 @@ impl Error {
             Self::KeyInUse {
                 key_id,
                 purpose,
+                what,
                 uses,
                 ..
             } => {
-                let what = match purpose {
+                let held = match purpose {
                     Purpose::Column => "value",
                     Purpose::Index => "token",
                 };
@@ -106,9 +107,9 @@ impl Error {
                 let plural = if count == 1 { "" } else { "s" };
                 let holders = match uses.as_slice() {
                     [(place, _)] => format!("{place} holds"),
-                    several => format!("{} columns hold", several.len()),
+                    several => format!("{} places hold", several.len()),
                 };
-                format!("key with id {key_id} can't be retired: {holders} {count} {what}{plural} under it")
+                format!("key with id {key_id} can't be {what}: {holders} {count} {held}{plural} under it")
             }
             Self::BadColumnReference => {
                 "invalid column reference: not table.column or schema.table.column".into()

@@ -156,12 +156,13 @@ pub enum Error {
     KeyUndeletable,
     KeyInUse {
         key_id: i32,
-        name: String,
         purpose: Purpose,
-        /// Columns, as PostgreSQL describes objects, and how many values each holds.
+        /// What it can't become.
+        what: &'static str,
+        /// Columns and what has constants, as PostgreSQL describes objects, and how many values each holds.
         uses: Vec<(String, i64)>,
-        /// Whether a job moves all of them to the active version.
-        moved_by_job: bool,
+        /// What moves the first of them that no job moves, or all, to the active version.
+        advice: String,
     },
     OlderTransaction {
         key_id: i32,

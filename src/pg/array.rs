@@ -5,31 +5,38 @@ use pgrx::pg_sys::{self, Datum};
 
 /// A `bytea[]`.
 pub fn bytea_array(elements: &[Datum]) -> Datum {
-    // SAFETY: construct_array copies the elements, which are varlenas as the element type says.
-    unsafe {
-        let array = pg_sys::construct_array(
-            elements.as_ptr().cast_mut(),
-            elements.len() as i32,
-            pg_sys::BYTEAOID,
-            -1,
-            false,
-            pg_sys::TYPALIGN_INT as core::ffi::c_char,
-        );
-        Datum::from(array)
-    }
+    // SAFETY: they are varlenas.
+    unsafe { construct(elements, pg_sys::BYTEAOID, -1) }
 }
 
 /// An `oid[]`.
 pub fn oid_array(elements: &[pg_sys::Oid]) -> Datum {
     let elements: Vec<Datum> = elements.iter().map(|element| Datum::from(*element)).collect();
-    // SAFETY: construct_array copies the elements, which are passed by value as the element type says.
+    // SAFETY: they are passed by value, in four bytes.
+    unsafe { construct(&elements, pg_sys::OIDOID, 4) }
+}
+
+/// An `integer[]`.
+pub fn int4_array(elements: &[i32]) -> Datum {
+    let elements: Vec<Datum> = elements.iter().map(|element| Datum::from(*element)).collect();
+    // SAFETY: they are passed by value, in four bytes.
+    unsafe { construct(&elements, pg_sys::INT4OID, 4) }
+}
+
+/// An array of a type that is aligned as integers are, of copies of the elements.
+///
+/// # Safety
+///
+/// The elements are of the type, and that is passed by value if it has a length and is a varlena if that is -1.
+unsafe fn construct(elements: &[Datum], element_type: pg_sys::Oid, length: i32) -> Datum {
+    // SAFETY: construct_array reads the elements as the caller says they are, and changes none.
     unsafe {
         let array = pg_sys::construct_array(
             elements.as_ptr().cast_mut(),
             elements.len() as i32,
-            pg_sys::OIDOID,
-            4,
-            true,
+            element_type,
+            length,
+            length > 0,
             pg_sys::TYPALIGN_INT as core::ffi::c_char,
         );
         Datum::from(array)

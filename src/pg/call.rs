@@ -148,6 +148,12 @@ impl<'call> Call<'call> {
         unsafe { pg_sys::get_fn_expr_argtype((*self.fcinfo).flinfo, n as i32) }
     }
 
+    /// Whether a statement calls, and not C code that looked the function up by itself.
+    pub fn is_in_expression(&self) -> bool {
+        // SAFETY: flinfo is valid for the call.
+        unsafe { !(*(*self.fcinfo).flinfo).fn_expr.is_null() }
+    }
+
     /// Whether a boolean argument is true; false for NULL.
     pub fn bool(&self, n: usize) -> bool {
         self.datum(n).is_some_and(|datum| datum.value() & 0xff != 0)
@@ -168,7 +174,7 @@ impl<'call> Call<'call> {
     }
 
     /// What this call site remembers between calls. One type per function.
-    #[inline]
+    #[inline(always)]
     pub fn site<T: Site>(&self) -> &'call mut T {
         // SAFETY: flinfo is valid for the call, and each SQL function uses one type of site only.
         unsafe { super::site::of::<T>((*self.fcinfo).flinfo) }

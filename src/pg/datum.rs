@@ -21,16 +21,24 @@ fn allocate(size: usize) -> *mut u8 {
 }
 
 /// The content of a varlena (text, bytea, our own types), without its header, out of TOAST if it was there.
-#[inline]
+#[inline(always)]
 pub fn varlena_bytes<'a>(datum: Datum) -> &'a [u8] {
     // SAFETY: a varlena, by its type; only compressed or external values need the (guarded, slower) call.
     unsafe {
-        let mut pointer: *mut pg_sys::varlena = datum.cast_mut_ptr();
-        if !is_plain(pointer) {
-            pointer = pg_sys::pg_detoast_datum_packed(pointer);
+        let pointer: *mut pg_sys::varlena = datum.cast_mut_ptr();
+        match is_plain(pointer) {
+            true => content(pointer),
+            false => detoasted(pointer),
         }
-        content(pointer)
     }
+}
+
+/// # Safety
+/// A varlena.
+#[cold]
+unsafe fn detoasted<'a>(pointer: *mut pg_sys::varlena) -> &'a [u8] {
+    // SAFETY: per contract; what comes back is plain.
+    unsafe { content(pg_sys::pg_detoast_datum_packed(pointer)) }
 }
 
 /// Whether two varlenas have the same content. A value that is stored out of line and was left alone is the same pointer in the

@@ -30,6 +30,31 @@ pub fn arguments(function: Oid) -> Vec<Oid> {
     signature
 }
 
+/// What a function makes of a value. PostgreSQL's own way to call one by its OID raises an error where that is NULL.
+///
+/// # Safety
+/// It takes one argument, of the value's type.
+pub unsafe fn apply(function: Oid, value: pg_sys::Datum) -> Option<pg_sys::Datum> {
+    // SAFETY: what the function manager makes of a call; the arguments follow the structure. The guard keeps errors from
+    // jumping over frames of Rust.
+    unsafe {
+        let mut info = pg_sys::FmgrInfo::default();
+        pg_sys::fmgr_info(function, &mut info);
+        let size = size_of::<pg_sys::FunctionCallInfoBaseData>() + size_of::<pg_sys::NullableDatum>();
+        let call: pg_sys::FunctionCallInfo = pg_sys::palloc0(size).cast();
+        (*call).flinfo = &raw mut info;
+        (*call).nargs = 1;
+        let isnull = false;
+        (*call)
+            .args
+            .as_mut_ptr()
+            .write(pg_sys::NullableDatum { value, isnull });
+        let run = info.fn_addr?;
+        let result = pg_sys::ffi::pg_guard_ffi_boundary(|| run(call));
+        (!(*call).isnull).then_some(result)
+    }
+}
+
 /// Whether an SQL function is this function written in C.
 pub fn is(sql_function: Oid, function: CFunction) -> bool {
     // SAFETY: fmgr_info fills the structure.

@@ -27,6 +27,7 @@ unguarded! {
     fn ExecStoreVirtualTuple(slot: *mut TupleTableSlot) -> *mut TupleTableSlot;
     fn GetActiveSnapshot() -> Snapshot;
     fn GetCurrentCommandId(used: bool) -> CommandId;
+    fn GetDatabaseEncoding() -> i32;
     fn GetLatestSnapshot() -> Snapshot;
     fn GetUserIdAndSecContext(user: *mut Oid, context: *mut i32);
     fn MakeSingleTupleTableSlot(descriptor: TupleDesc, kind: *const TupleTableSlotOps) -> *mut TupleTableSlot;
@@ -39,6 +40,7 @@ unguarded! {
     fn index_getnext_slot(scan: IndexScanDesc, direction: ScanDirection::Type, slot: *mut TupleTableSlot) -> bool;
     fn index_open(index: Oid, lock: LOCKMODE) -> Relation;
     fn index_rescan(scan: IndexScanDesc, keys: ScanKey, count: i32, orders: ScanKey, order_count: i32);
+    fn pg_get_client_encoding() -> i32;
     fn palloc_extended(size: Size, flags: i32) -> *mut core::ffi::c_void;
     fn slot_getsomeattrs_int(slot: *mut TupleTableSlot, count: i32);
     fn table_slot_callbacks(table: Relation) -> *const TupleTableSlotOps;

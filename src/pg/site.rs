@@ -12,17 +12,27 @@ pub trait Site: Default + 'static {
 
 /// # Safety
 /// `flinfo` must be valid, and every call with it must use the same `T`.
-#[inline]
+#[inline(always)]
 pub(super) unsafe fn of<'a, T: Site>(flinfo: *mut pg_sys::FmgrInfo) -> &'a mut T {
     let () = T::PLAIN;
     // SAFETY: fn_extra is ours alone; fn_mcxt lives as long as flinfo.
     unsafe {
         if (*flinfo).fn_extra.is_null() {
-            let place = new::<T>((*flinfo).fn_mcxt);
-            place.write(T::default());
-            (*flinfo).fn_extra = place.cast();
+            begin::<T>(flinfo);
         }
         &mut *(*flinfo).fn_extra.cast::<T>()
+    }
+}
+
+/// # Safety
+/// As [`of`].
+#[inline(never)]
+unsafe fn begin<T: Site>(flinfo: *mut pg_sys::FmgrInfo) {
+    // SAFETY: per contract.
+    unsafe {
+        let place = new::<T>((*flinfo).fn_mcxt);
+        place.write(T::default());
+        (*flinfo).fn_extra = place.cast();
     }
 }
 
