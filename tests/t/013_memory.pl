@@ -76,7 +76,8 @@ my $waited = $node->safe_psql('postgres', qq{
 		perform set_config('test.waited', extract(epoch from clock_timestamp() - begun)::text, false);
 	end \$\$;
 	select current_setting('test.waited')});
-cmp_ok($waited =~ s/\s//gr, '<', 1, 'a statement over many rows is cancelled within a second');
+# To its end it would take a quarter of an hour.
+cmp_ok($waited =~ s/\s//gr, '<', 20, 'a statement over many rows is cancelled at once');
 $busy->query('');
 like($busy->{stderr}, qr/57014/, 'with the usual error');
 $busy->quit;

