@@ -250,8 +250,15 @@ class Rotation:
     def _work(self, kind: str, function: str, key: str, chance: float = 0.5, is_last: bool = False) -> None:
         """Starts a job, or goes on with the one that there is, and lets it end."""
         options = f'{{"batch_rows": {self._random.choice((10, 50, 5000))}}}'
-        self._dba.step(kind, f"select encrypt.{function}('{key}', '{options}')", lambda: self._job(kind, key) is not None, 0)
-        job = self._job(kind, key)
+        job: int | None = None
+
+        def begun() -> bool:
+            nonlocal job
+            # One that was under way may have ended when it is asked for again.
+            job = self._job(kind, key)
+            return job is not None
+
+        self._dba.step(kind, f"select encrypt.{function}('{key}', '{options}')", begun, 0)
         self._journal.count(kind)
         if self._random.random() < 0.5:
             self._dba.step(kind, f"call encrypt.run_job({job})", lambda: self._state(job) == "finished", chance)
