@@ -64,11 +64,13 @@ $(INSTALL_SQL): $(SQL_SOURCES) $(EXTENSION).control Makefile
 	@{ printf '%s\n' '\echo Use "CREATE EXTENSION $(EXTENSION)" to load this file. \quit'; \
 	   for file in $(SQL_SOURCES); do printf '\n-- %s\n\n' "$$file"; cat "$$file"; done; } > $@
 
-# install(1) replaces the file instead of writing into it, so servers that have the old library mapped live on.
+# The library gets its name when it is complete: a session that begins at this moment finds the old one or the new one, and
+# those that have the old one mapped live on.
 install: all
 	@echo "installing into $(PKGLIBDIR) and $(EXTENSIONDIR)"
 	@$(INSTALL) -d "$(PKGLIBDIR)" "$(EXTENSIONDIR)"
-	@$(INSTALL) -m 755 $(LIBRARY) "$(PKGLIBDIR)/$(EXTENSION).so"
+	@$(INSTALL) -m 755 $(LIBRARY) "$(PKGLIBDIR)/$(EXTENSION).so.new"
+	@mv -f "$(PKGLIBDIR)/$(EXTENSION).so.new" "$(PKGLIBDIR)/$(EXTENSION).so"
 	@$(INSTALL) -m 644 $(EXTENSION).control $(INSTALL_SQL) $(UPGRADE_SQL) "$(EXTENSIONDIR)/"
 
 uninstall: check-pg-config
