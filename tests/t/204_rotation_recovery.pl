@@ -62,7 +62,7 @@ point('before the rotation');
 $primary->safe_psql('postgres', q{select encrypt.rotate_key('k')});
 point('rotated');
 $primary->safe_psql('postgres', qq{
-	select encrypt.start_reencryption('k', '{"batch_rows": 40, "pause_between": "5ms"}');
+	select encrypt.start_reencryption('k', '{"batch_rows": 40, "pause_between": "100ms"}');
 	select encrypt.start_workers($last_job, 2)});
 my $done = "select \"values\" > %s from encrypt.key_usage('k') where purpose = 'column' and state = 'active' and relation = 't'::regclass
 	and \"column\" = 'free'";
@@ -70,6 +70,7 @@ works_until(sprintf $done, 1000);
 point('half of the values');
 # Anywhere: amidst a batch.
 push @points, [ recovery_target_lsn => wal_position($primary) ];
+$primary->safe_psql('postgres', "update encrypt.jobs set pause_between = '5ms' where job_id = $last_job");
 works_until("select state = 'finished' from encrypt.jobs where job_id = $last_job");
 $primary->safe_psql('postgres', qq{
 	set client_min_messages = error;
