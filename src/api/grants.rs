@@ -17,7 +17,7 @@ sql_function! {
         if change.grantee != Oid::INVALID && acl::role_name(change.grantee).is_none() {
             return Err(Error::NoSuchRole { oid: change.grantee.to_u32() });
         }
-        let granted_by = super::keys::acting_role();
+        let granted_by = super::keys::acting_role()?;
         for privilege in &change.privileges {
             grants::grant(&change.name, change.grantee, *privilege, &granted_by)?;
         }

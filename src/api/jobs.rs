@@ -51,7 +51,7 @@ sql_function! {
 
 sql_function! {
     fn outer_user(_call) {
-        Ok(Some(Datum::from(acl::outer_user())))
+        Ok(Some(Datum::from(acl::outer_user()?)))
     }
 }
 

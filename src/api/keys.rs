@@ -202,7 +202,7 @@ fn add_version(
         root_id: root.root_id(),
         rotation_period,
         description,
-        created_by: &acting_role(),
+        created_by: &acting_role()?,
     })?;
     Ok(key_id)
 }
@@ -253,9 +253,8 @@ fn wrong_state(row: KeyRow, wanted: &'static str, hint: &'static str) -> Error {
 }
 
 /// The role for whom an administration function acts, as it is recorded.
-pub(super) fn acting_role() -> String {
-    let role = acl::outer_user();
-    acl::role_name(role).unwrap_or_else(|| role.to_u32().to_string())
+pub(super) fn acting_role() -> Result<String, Error> {
+    acl::outer_user().map(acl::display_name)
 }
 
 /// A key's name: 1 to 63 bytes of printable text, and ASCII where the database is not UTF-8, so that it is the same

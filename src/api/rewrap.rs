@@ -15,7 +15,7 @@ sql_function! {
         let new_root = call.datum(0).map(|_| String::from_utf8_lossy(call.bytes(0)));
         let old_root = call.datum(1).map(|_| String::from_utf8_lossy(call.bytes(1)));
         // A location can be a command of the server's. Only superusers may name one, here as in the setting.
-        if (new_root.is_some() || old_root.is_some()) && !acl::is_superuser(acl::outer_user()) {
+        if (new_root.is_some() || old_root.is_some()) && !acl::is_superuser(acl::outer_user()?) {
             return Err(Error::LocationNeedsSuperuser);
         }
         // No version is made under the old root meanwhile and left behind.

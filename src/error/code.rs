@@ -80,7 +80,9 @@ impl Error {
             Self::KeyBusy { .. } => ERRCODE_LOCK_NOT_AVAILABLE,
             Self::KeyChanged => ERRCODE_T_R_SERIALIZATION_FAILURE,
             Self::KeyCorrupt { .. } => ERRCODE_DATA_CORRUPTED,
-            Self::NoPrivilege { .. } | Self::LocationNeedsSuperuser => ERRCODE_INSUFFICIENT_PRIVILEGE,
+            Self::NoPrivilege { .. } | Self::LocationNeedsSuperuser | Self::RestrictedOperation => {
+                ERRCODE_INSUFFICIENT_PRIVILEGE
+            }
             Self::BadColumnReference => ERRCODE_INVALID_NAME,
             Self::NoSuchColumn { .. } => ERRCODE_UNDEFINED_COLUMN,
             Self::KeyIdsExhausted => ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,

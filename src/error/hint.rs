@@ -30,8 +30,13 @@ impl Error {
             Self::KeyNotUsable { state: KeyState::Retired, .. } => {
                 "A superuser can read it after: set pg_encrypt.allow_retired_keys = on;".into()
             }
-            Self::JobFailed { job_id, .. } => {
-                format!("Remove the cause, then run: select encrypt.resume_job({job_id}); call encrypt.run_job({job_id});")
+            Self::JobFailed { job_id, kind, subject, .. } => {
+                let again = match kind.as_str() {
+                    // What the owner of the table can call, too.
+                    "backfill" | "verify" => format!("call encrypt.{kind}({subject});"),
+                    _ => format!("select encrypt.resume_job({job_id}); call encrypt.run_job({job_id});"),
+                };
+                format!("Remove the cause, then run: {again}")
             }
             Self::JobPaused { job_id } => format!("Run: select encrypt.resume_job({job_id});"),
             Self::NoWorkerSlot { .. } => {

@@ -57,7 +57,7 @@ impl Error {
             }
             Self::NoSuchJob { job_id } => format!("job {job_id} does not exist"),
             Self::JobEnded { job_id, state } => format!("job {job_id} is {state}"),
-            Self::JobFailed { job_id, why } => format!("job {job_id} failed: {why}"),
+            Self::JobFailed { job_id, why, .. } => format!("job {job_id} failed: {why}"),
             Self::JobPaused { job_id } => format!("job {job_id} is paused"),
             Self::ShadowCollision => "rows of a migrating table are equal in what is unique in its shadow".into(),
             Self::NeedsOwnTransactions => {
@@ -125,6 +125,7 @@ impl Error {
                 format!("key with id {key_id} is wrapped by root key {wrapped_by}, not by root key {given}")
             }
             Self::LocationNeedsSuperuser => "only superusers may name the location of a root key".into(),
+            Self::RestrictedOperation => "not possible within a security-restricted operation".into(),
             Self::OlderTransaction { key_id, pid } => format!(
                 "key with id {key_id} can't be retired: a transaction of process {pid} is older than its rotation"
             ),

@@ -276,6 +276,7 @@ pub enum Error {
         given: String,
     },
     LocationNeedsSuperuser,
+    RestrictedOperation,
     DataDirectoryUnknown,
 
     // Jobs
@@ -289,6 +290,8 @@ pub enum Error {
     JobFailed {
         job_id: i32,
         why: String,
+        kind: String,
+        subject: String,
     },
     JobPaused {
         job_id: i32,

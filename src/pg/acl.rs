@@ -1,5 +1,6 @@
 //! Roles: who asks, whose privileges that role has.
 
+use crate::error::Error;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Oid;
 
@@ -18,10 +19,16 @@ pub fn current_user() -> Oid {
     unsafe { raw::GetUserId() }
 }
 
-/// The role that a SECURITY DEFINER function acts for.
-pub fn outer_user() -> Oid {
-    // SAFETY: reads a variable of the backend.
-    unsafe { pg_sys::GetOuterUserId() }
+/// The role that a SECURITY DEFINER function acts for. Nobody in a security-restricted operation (ANALYZE, autovacuum, REINDEX, what
+/// runs as a table's owner): code of the owner runs there, in a session of somebody else, who asked for nothing.
+pub fn outer_user() -> Result<Oid, Error> {
+    // SAFETY: both read variables of the backend.
+    unsafe {
+        match pg_sys::InSecurityRestrictedOperation() {
+            true => Err(Error::RestrictedOperation),
+            false => Ok(pg_sys::GetOuterUserId()),
+        }
+    }
 }
 
 /// Whether `role` is a superuser.

@@ -120,6 +120,43 @@ reset role;
 select distinct what from owner_code_seen where what ~ 'order';
 call encrypt.rollback_migration(:migration);
 
+-- Nor may it act for whoever runs a maintenance command, which autovacuum does for a superuser.
+create table owner_code_private (id integer primary key, secret text);
+select encrypt.start_migration('owner_code_private', '{secret}', key => 'owner_code') as migration \gset
+grant execute on function encrypt.rewrap_keys(text, text) to regress_owner_code;
+set role regress_owner_code;
+create function owner_code.meddle(statement text) returns void language plpgsql volatile as $$
+begin
+    execute statement;
+    perform owner_code.remember(statement);
+exception when insufficient_privilege then
+    perform owner_code.remember(sqlerrm);
+end $$;
+create function owner_code.meddling(value integer) returns integer language plpgsql immutable as $$
+begin
+    perform owner_code.meddle('select encrypt.leftover_plaintext(''public.owner_code_private'')'),
+            owner_code.meddle(format('select encrypt._try_step(''rollback'', %s, ''1 s'', 1, 1)',
+                                     (select m.migration_id from encrypt.migrations m where m.table_name = 'owner_code_private'))),
+            owner_code.meddle('select encrypt.rewrap_keys(''command:/bin/false'')');
+    return value;
+end $$;
+create table owner_code.analyzed (id integer);
+create index on owner_code.analyzed (owner_code.meddling(id));
+reset role;
+truncate owner_code_seen;
+set role regress_owner_code;
+insert into owner_code.analyzed values (1);
+reset role;
+select what, count(*) from owner_code_seen group by what order by what;
+truncate owner_code_seen;
+analyze owner_code.analyzed;
+reindex table owner_code.analyzed;
+select distinct what from owner_code_seen;
+select phase from encrypt.migrations where migration_id = :migration;
+call encrypt.rollback_migration(:migration);
+revoke execute on function encrypt.rewrap_keys(text, text) from regress_owner_code;
+drop table owner_code_private;
+
 drop table owner_code_seen cascade;
 drop schema owner_code cascade;
 drop owned by regress_owner_code;

@@ -70,7 +70,7 @@ fn create_under_pinned_path(wish: &Wish<'_>, caller_schema: Option<&str>) -> Res
     let base = bases::check(wish)?;
     let index_key = index_key(wish)?;
     let name = TypeName::parse(wish.name, caller_schema)?;
-    let creator = acl::outer_user();
+    let creator = acl::outer_user()?;
     if !acl::may_create_in(creator, name.schema_oid()) {
         return Err(Error::NoTypePrivilege {
             schema: name.schema().to_owned(),
@@ -144,7 +144,7 @@ fn register(
     normalizer: Normalizer,
     index_key_id: Option<KeyId>,
 ) -> Result<(), Error> {
-    let creator = acl::outer_user();
+    let creator = acl::outer_user()?;
     types::insert(NewType {
         type_ref: unused_type_ref()?,
         type_oid,
