@@ -145,6 +145,10 @@ unsafe fn store_most_common(
             }
         }
         pg_sys::CurrentMemoryContext = caller;
+        // A kind of statistics without values is one that PostgreSQL fails to read.
+        if stored == 0 {
+            return;
+        }
         (*stats).stakind[0] = pg_sys::STATISTIC_KIND_MCV as i16;
         (*stats).staop[0] = equality;
         (*stats).stacoll[0] = (*stats).attrcollid;

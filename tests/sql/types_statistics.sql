@@ -32,6 +32,11 @@ end
 $$;
 select estimate($$few = 'common'$$), estimate($$few = text 'common'$$), estimate($$few <> 'common'$$), estimate('e is null'),
        estimate($$e = 'user7'$$), estimate($$few = 'unknown'$$) < 30 as rare;
+-- Values that are too wide to be kept, where none else is common.
+create table wide as select case when k % 10 = 0 then repeat('x', 1100) else 'user' || k end::email_enc as e from generate_series(1, 1000) k;
+analyze wide;
+select most_common_vals is null as none_kept from pg_stats where tablename = 'wide';
+select count(*) from wide where e = 'user7';
 -- An empty column, an empty table.
 create table empty (e email_enc);
 analyze empty;
