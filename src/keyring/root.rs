@@ -33,9 +33,13 @@ fn open_location(location: &RootLocation) -> Result<Box<dyn RootKeyProvider>, Er
             .transpose()?,
         false => None,
     };
-    location
-        .open(parameters.as_ref(), &mut LatchPatience)
-        .map_err(|error| failed(error, Error::Root))
+    loop {
+        match location.open(parameters.as_ref(), &mut LatchPatience) {
+            // Raises if the statement is to end. Else the server wanted something else of the process, which is done now.
+            Err(ProviderError::Interrupted(_)) => wait::check_for_interrupts(),
+            opened => return opened.map_err(|error| failed(error, Error::Root)),
+        }
+    }
 }
 
 fn make_parameters(location: &RootLocation) -> Result<(), Error> {
