@@ -18,4 +18,13 @@ select count(*) as missing from (table p except table p_plaintext) x;
 select migration_id as m from encrypt.migrations where live = 'p_encrypted'::regclass \gset
 call encrypt.rollback_migration(:m);
 insert into p default values returning id;
+-- A generated column takes DEFAULT alone; one that is none any more takes NULL, in sessions that know the view, too.
+create table g (id integer primary key, secret text, n integer, c integer generated always as (n + 1) stored);
+insert into g values (1, 's', 1);
+call encrypt.migrate('g', '{secret}', 'mvd', '{}', '{"expose": "view"}');
+update g set c = default, n = 5 where id = 1 returning n, c;
+alter table g_encrypted alter c drop expression;
+update g set c = null where id = 1 returning n, c;
+select migration_id as m from encrypt.migrations where live = 'g_encrypted'::regclass \gset
+call encrypt.finalize_migration(:m);
 drop schema mvd cascade;
