@@ -86,7 +86,7 @@ comment on function encrypt._columns_of_values() is
     'every column whose values consist of values of encrypted types';
 
 create function encrypt._key_ids_within(value anyelement) returns integer[]
-    language c immutable strict parallel safe as 'MODULE_PATHNAME', 'key_ids_within';
+    language c stable strict parallel safe as 'MODULE_PATHNAME', 'key_ids_within';
 comment on function encrypt._key_ids_within(anyelement) is
     'ids of the keys that values of encrypted types inside of an array, a row or a range are under, one for each';
 -- why: it stays with PUBLIC, as it is called as the owners of tables, and tells what encrypt.key_id tells

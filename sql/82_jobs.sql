@@ -147,24 +147,29 @@ begin
             message = format('unknown option %s of a job', unknown),
             hint = 'Options are batch_rows, batch_bytes, pause_between, max_replica_lag and max_attempts.';
     end if;
-    insert into encrypt.jobs (kind, subject, created_by, batch_rows, batch_bytes, pause_between, max_replica_lag,
-                              max_attempts)
-    values (kind, subject, encrypt._outer_user()::text,
-            coalesce((options ->> 'batch_rows')::integer, 5000),
-            coalesce((options ->> 'batch_bytes')::bigint, 16777216),
-            coalesce((options ->> 'pause_between')::interval, '0'),
-            (options ->> 'max_replica_lag')::bigint,
-            coalesce((options ->> 'max_attempts')::integer, 10))
-    on conflict do nothing
-    returning job_id into made;
-    if made is null then
+    loop
+        insert into encrypt.jobs (kind, subject, created_by, batch_rows, batch_bytes, pause_between, max_replica_lag,
+                                  max_attempts)
+        values (kind, subject, encrypt._outer_user()::text,
+                coalesce((options ->> 'batch_rows')::integer, 5000),
+                coalesce((options ->> 'batch_bytes')::bigint, 16777216),
+                coalesce((options ->> 'pause_between')::interval, '0'),
+                (options ->> 'max_replica_lag')::bigint,
+                coalesce((options ->> 'max_attempts')::integer, 10))
+        on conflict do nothing
+        returning job_id into made;
+        if found then
+            return made;
+        end if;
         select job_id into made from encrypt.jobs j
         where j.kind = _create_job.kind and j.subject = _create_job.subject and j.ended_at is null;
-        raise exception using errcode = 'object_not_in_prerequisite_state',
-            message = format('job %s does that already', made),
-            hint = format('Run: call encrypt.run_job(%s);', made);
-    end if;
-    return made;
+        -- Not found: it has ended since.
+        if found then
+            raise exception using errcode = 'object_not_in_prerequisite_state',
+                message = format('job %s does that already', made),
+                hint = format('Run: call encrypt.run_job(%s);', made);
+        end if;
+    end loop;
 end
 $$;
 comment on function encrypt._create_job(text, text, jsonb) is 'makes a job without tasks';

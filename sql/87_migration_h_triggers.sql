@@ -54,7 +54,7 @@ begin
                 if sqlerrm <> 'undone' then
                     raise;
                 end if;
-            when others then
+            when syntax_error_or_access_rule_violation or feature_not_supported then
                 reason := format('trigger %I of %s: %s', g.tgname, g.plain, sqlerrm);
                 remedy := format('drop trigger %I on %s;', g.tgname, g.plain);
                 return next;

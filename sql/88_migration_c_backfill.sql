@@ -179,18 +179,32 @@ $$;
 comment on function encrypt._finish_backfill(integer) is
     'ends a round of a backfill: after the copy another one takes out what was deleted meanwhile';
 
+-- Its last one, unless it is done or given up. One that failed goes on from where it was, like one that was paused.
+create function encrypt._open_job(migration integer) returns integer
+    language sql stable security definer set search_path = pg_catalog, pg_temp as
+$$
+    select j.job_id
+    from (select l.job_id, l.state from encrypt.jobs l
+          where l.kind in ('backfill', 'verify') and l.subject = migration::text
+          order by l.job_id desc limit 1) as j
+    where j.state in ('running', 'paused', 'failed')
+$$;
+comment on function encrypt._open_job(integer) is 'job of a migration that can go on';
+
 -- The job that is open for a migration, or one that is started; null where the phase says that it has been done.
 create function encrypt._job_of_migration(migration integer, kind text, options jsonb) returns integer
     language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
 $$
 declare
     m encrypt.migrations := encrypt._own_migration(migration);
-    job integer;
+    job encrypt.jobs;
 begin
-    select j.job_id into job from encrypt.jobs j
-    where j.kind = _job_of_migration.kind and j.subject = migration::text and j.ended_at is null;
-    if job is not null then
-        return job;
+    select j.* into job from encrypt.jobs j where j.job_id = encrypt._open_job(migration) and j.kind = _job_of_migration.kind;
+    if job.state = 'failed' then
+        perform encrypt.resume_job(job.job_id);
+    end if;
+    if job.job_id is not null then
+        return job.job_id;
     end if;
     if kind = 'verify' then
         return encrypt.start_verification(migration, options);
@@ -247,5 +261,6 @@ comment on procedure encrypt.backfill(integer, jsonb) is
 -- why: parts of functions that check their caller; what the procedures call checks it itself and stays with PUBLIC
 revoke all on function
     encrypt._backfill_statement(integer, regclass, regclass, boolean),
-    encrypt._finish_backfill(integer)
+    encrypt._finish_backfill(integer),
+    encrypt._open_job(integer)
 from public;

@@ -55,15 +55,6 @@ end
 $$;
 comment on function encrypt._next_action(integer, text) is 'what a migration needs next';
 
-create function encrypt._open_job(migration integer) returns integer
-    language sql stable security definer set search_path = pg_catalog, pg_temp as
-$$
-    select j.job_id from encrypt.jobs j
-    where j.kind in ('backfill', 'verify') and j.subject = migration::text and j.ended_at is null
-    order by j.job_id desc limit 1
-$$;
-comment on function encrypt._open_job(integer) is 'job of a migration that has not ended';
-
 -- The job that is open, or a new one.
 create function encrypt._start_in_background(migration integer, backfill boolean) returns void
     language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
@@ -89,17 +80,19 @@ create function encrypt._await_job(migration integer, workers integer) returns b
 $$
 declare
     job integer;
+    phase text;
     p record;
     running bigint;
 begin
     -- Without locking the migration: this sleeps, and the job's end needs its row.
-    select m.live, j.job_id into p
+    select m.live, m.phase, j.job_id into p
     from encrypt.migrations m
     left join encrypt.jobs j on j.kind in ('backfill', 'verify') and j.subject = m.migration_id::text
     where m.migration_id = migration
     order by j.job_id desc limit 1;
     perform encrypt._require_owner(p.live);
     job := p.job_id;
+    phase := p.phase;
     select count(*) into running from encrypt._job_workers() w where w.job_id = job;
     select * into p from encrypt.job_progress j where j.job_id = job;
     if p.state <> 'running' then
@@ -107,7 +100,8 @@ begin
             raise exception using errcode = 'object_not_in_prerequisite_state',
                 message = format('job %s is %s', job, p.state),
                 detail = p.last_error,
-                hint = format('Run: select encrypt.resume_migration(%s);', migration);
+                hint = 'Run: ' || case when p.state = 'cancelled' then encrypt._next_step(migration, phase)
+                                       else format('select encrypt.resume_migration(%s);', migration) end;
         end if;
         return false;
     end if;
@@ -205,7 +199,6 @@ begin
     perform encrypt._migration_for(migration, 'dual_writing', 'backfilling', 'backfilled', 'verified', 'cut_over');
     job := encrypt._open_job(migration);
     if job is null then
-        -- A job that failed has ended for the index of open jobs only if nothing can be resumed.
         raise exception using errcode = 'object_not_in_prerequisite_state',
             message = format('migration %s has no job that could go on', migration),
             hint = 'Run: ' || encrypt._next_step(migration, (select m.phase from encrypt.migrations m where m.migration_id = migration));
@@ -218,7 +211,7 @@ begin
 end
 $$;
 comment on function encrypt.resume_migration(integer, integer) is
-    'lets a paused job of a migration go on, with that many workers; returns the job. Without workers, call migrate again';
+    'lets a paused or failed job of a migration go on, with that many workers; returns the job. Without workers, call migrate again';
 
 create view encrypt.migration_progress as
 select m.migration_id,
@@ -228,7 +221,7 @@ select m.migration_id,
        j.rows_done, j.rows_total, j.percent, j.rows_per_second, j.estimated_end, j.workers,
        coalesce(m.last_error, j.last_error) as last_error,
        case when m.ended_at is not null then null
-            when j.state = 'paused' then format('select encrypt.resume_migration(%s);', m.migration_id)
+            when j.state in ('paused', 'failed') then format('select encrypt.resume_migration(%s);', m.migration_id)
             else encrypt._next_step(m.migration_id, m.phase collate "default") end as next_step
 from encrypt.migrations m
 left join lateral (
@@ -253,6 +246,4 @@ comment on column encrypt.migration_progress.last_error is 'why the last step or
 comment on column encrypt.migration_progress.next_step is 'statement that takes it on';
 grant select on encrypt.migration_progress to public;
 
--- why: helpers of migrate, which is called with its caller's rights: they check the caller themselves and stay open,
--- those that don't are revoked
-revoke all on function encrypt._open_job(integer) from public;
+-- why: helpers of migrate, which is called with its caller's rights, check the caller themselves and stay with PUBLIC

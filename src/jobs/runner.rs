@@ -85,6 +85,8 @@ pub fn run_in_foreground(transactions: Transactions, job_id: i32) -> Result<(), 
         Stop::Ended(job) if job.state == "failed" => Err(Error::JobFailed {
             job_id,
             why: job.last_error.unwrap_or_default(),
+            kind: started.kind,
+            subject: started.subject,
         }),
         Stop::Ended(job) => {
             error::notice(format!("{subject}: {}", job.state));

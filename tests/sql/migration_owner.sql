@@ -32,6 +32,17 @@ select next_step from encrypt.migration_progress where migration_id = 7602;
 call encrypt.backfill(7602);
 select job_id as job from encrypt.migration_progress where migration_id = 7602 \gset
 select encrypt.resume_migration(7602) = :job as resumed;
+-- One that failed goes on, too, whichever way it is told to.
+reset role;
+create procedure migration_owner.fail(job integer) language sql as
+$$ update encrypt.jobs set state = 'failed', ended_at = now(), last_error = 'no space left' where job_id = job $$;
+call migration_owner.fail(:job);
+set role regress_migration_owner;
+select job_state, last_error, next_step from encrypt.migration_progress where migration_id = 7602;
+select encrypt.resume_migration(7602) = :job as resumed;
+reset role;
+call migration_owner.fail(:job);
+set role regress_migration_owner;
 \set VERBOSITY sqlstate
 call encrypt.run_job(:job);
 set role regress_migration_other;
@@ -48,6 +59,7 @@ set role regress_migration_owner;
 call encrypt._run_own_job(:other);
 begin; call encrypt.backfill(7602); rollback;
 call encrypt.backfill(7602);
+select job_id = :job as same, job_state from encrypt.migration_progress where migration_id = 7602;
 call encrypt.verify(7602);
 call encrypt.cutover(7602);
 call encrypt.finalize_migration(7602);
