@@ -9,10 +9,11 @@ use crate::pg::site::Site;
 use crate::pg::typeio::{self, Refused};
 use crate::pg::{encoding, literal, proc, server_log};
 use crate::sql_function;
+use crate::types::domain::{self, Domain};
 use crate::types::maker::{Asked, Maker, adopt};
 use crate::types::opener::Opener;
-use crate::types::{Found, domain, value};
-use pg_encrypt_core::typed::{FORMAT_TYPED, TypedValue};
+use crate::types::{Found, value};
+use pg_encrypt_core::typed::{FORMAT_TYPED, TypeRef, TypedValue};
 use pgrx::pg_sys::{self, Oid};
 
 sql_function! {
@@ -64,7 +65,7 @@ sql_function! {
         let Some(value) = call.datum(0) else { return Ok(None) };
         let bytes = varlena_bytes(value);
         let stored = TypedValue::parse(bytes)?;
-        let opener = call.site::<OutputSite>().opener(&stored)?;
+        let opener = call.site::<OutputSite>().opener(call, &stored)?;
         if !opener.reveals()? {
             return Ok(Some(cstring_from(&hex::encode(bytes))?));
         }
@@ -85,7 +86,7 @@ sql_function! {
         let Some(value) = call.datum(0) else { return Ok(None) };
         let bytes = varlena_bytes(value);
         let stored = TypedValue::parse(bytes)?;
-        let opener = call.site::<OutputSite>().opener(&stored)?;
+        let opener = call.site::<OutputSite>().opener(call, &stored)?;
         if opener.reveals()? {
             let opened = opener.open(&stored)?;
             if opened.domain.base.is_plain_text() && encoding::is_clients() {
@@ -106,7 +107,7 @@ sql_function! {
     fn type_to_base(call) {
         let Some(value) = call.datum(0) else { return Ok(None) };
         let stored = TypedValue::parse(varlena_bytes(value))?;
-        call.site::<OutputSite>().opener(&stored)?.open(&stored)?.base_datum().map(Some)
+        call.site::<OutputSite>().opener(call, &stored)?.open(&stored)?.base_datum().map(Some)
     }
 }
 
@@ -118,7 +119,7 @@ sql_function! {
         let stored = TypedValue::parse(varlena_bytes(value))?;
         let site = call.site::<OutputSite>();
         let target = *site.target.get_or_insert_with(|| proc::result(call.function()));
-        let opened = site.opener(&stored)?.open(&stored)?;
+        let opened = site.opener(call, &stored)?.open(&stored)?;
         let from = opened.domain.base.type_oid;
         typeio::convert(opened.base_datum()?, from, target)
             .map_err(|refused| Error::RefusedByType { refused, wanted: typeio::type_name(target) })
@@ -132,7 +133,7 @@ sql_function! {
         let Some(value) = call.datum(0) else { return Ok(None) };
         let bytes = varlena_bytes(value);
         let stored = TypedValue::parse(bytes)?;
-        let opener = call.site::<OutputSite>().opener(&stored)?;
+        let opener = call.site::<OutputSite>().opener(call, &stored)?;
         if !call.is_in_expression() && !opener.reveals()? {
             return Ok(Some(typeio::to_json(varlena_from(&hex::encode(bytes))?, pg_sys::TEXTOID)));
         }
@@ -193,6 +194,8 @@ struct InputSite {
 struct OutputSite {
     recently: Recently,
     opener: Found<Opener>,
+    /// The type that the function belongs to, once a value of it was seen.
+    own: Option<TypeRef>,
     target: Option<Oid>,
 }
 
@@ -211,9 +214,29 @@ impl InputSite {
 }
 
 impl OutputSite {
+    /// What opens a value of the type that the function belongs to.
+    ///
+    /// A value names its type, and need not be of the one that it is said to be: files can be edited, and anyone may call the
+    /// input function of a type with the number of another. What it holds is then no datum of this type's base.
     #[inline(always)]
-    fn opener(&mut self, value: &TypedValue<'_>) -> Result<&mut Opener, Error> {
-        self.opener.of(self.recently.now(), value.type_ref)
+    fn opener(&mut self, call: &Call<'_>, value: &TypedValue<'_>) -> Result<&mut Opener, Error> {
+        let opener = self.opener.of(self.recently.now(), value.type_ref)?;
+        if self.own != Some(value.type_ref) {
+            check_own_type(call.function(), &opener.domain)?;
+            self.own = Some(value.type_ref);
+        }
+        Ok(opener)
+    }
+}
+
+/// Whether a value's domain is that of the type that a function takes.
+#[inline(never)]
+fn check_own_type(function: Oid, domain: &Domain) -> Result<(), Error> {
+    match proc::arguments(function).first() {
+        Some(own) if *own != domain.type_oid => Err(Error::OtherType {
+            type_name: typeio::type_name(*own),
+        }),
+        _ => Ok(()),
     }
 }
 

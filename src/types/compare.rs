@@ -17,6 +17,7 @@ use crate::pg::datum::varlena_bytes;
 use crate::pg::scratch::with_scratch;
 use crate::pg::sort::prefix::PrefixSorting;
 use crate::pg::sort::{Identity, Sorting};
+use crate::pg::typeio;
 use crate::plaintext::Codec;
 use pg_encrypt_core::envelope::TypeCode;
 use pg_encrypt_core::typed::TypedValue;
@@ -148,7 +149,8 @@ impl Sorting for PlaintextOrder {
 
     fn key(&mut self, value: Datum) -> Result<Datum, Error> {
         let now = self.comparing.recently.now();
-        Ok(comparable_side(&mut self.comparing.a, now, None, Side::Typed(value))?.1)
+        let key = comparable_side(&mut self.comparing.a, now, None, Side::Typed(value))?;
+        key.of_type(self.domain.type_oid)
     }
 }
 
@@ -203,8 +205,8 @@ pub fn hash(site: &mut Comparing, collation: Oid, side: Side, seed: Option<Datum
         }
         _ => with_scratch(|| {
             let now = site.recently.now();
-            let (type_oid, value) = comparable_side(&mut site.a, now, site.plain.as_ref(), side)?;
-            Ok(compare::hash(type_oid, collation, value, seed))
+            let side = comparable_side(&mut site.a, now, site.plain.as_ref(), side)?;
+            Ok(compare::hash(side.type_oid, collation, side.value, seed))
         }),
     }
 }
@@ -238,9 +240,31 @@ fn token(site: &mut Comparing, side: Side) -> Result<Token, Error> {
 /// Both sides as values of one type, and that type.
 fn comparable(site: &mut Comparing, a: Side, b: Side) -> Result<(Oid, Datum, Datum), Error> {
     let now = site.recently.now();
-    let (type_oid, a) = comparable_side(&mut site.a, now, site.plain.as_ref(), a)?;
-    let (_, b) = comparable_side(&mut site.b, now, site.plain.as_ref(), b)?;
-    Ok((type_oid, a, b))
+    let a = comparable_side(&mut site.a, now, site.plain.as_ref(), a)?;
+    let b = comparable_side(&mut site.b, now, site.plain.as_ref(), b)?;
+    Ok((a.type_oid, a.value, b.of_type(a.encrypted_type)?))
+}
+
+/// A side in the form that is compared.
+struct Comparable {
+    /// The encrypted type that it is compared as one of.
+    encrypted_type: Oid,
+    /// What it is a value of.
+    type_oid: Oid,
+    value: Datum,
+}
+
+impl Comparable {
+    /// The value, if it is of an encrypted type. Values name their types, which need not be those of the columns they are found
+    /// in, and what they hold is no datum of another's base.
+    fn of_type(self, encrypted_type: Oid) -> Result<Datum, Error> {
+        match self.encrypted_type == encrypted_type {
+            true => Ok(self.value),
+            false => Err(Error::OtherType {
+                type_name: typeio::type_name(encrypted_type),
+            }),
+        }
+    }
 }
 
 /// The type that numbers of every width are compared as; `None` for what is no integer and no floating-point number.
@@ -259,12 +283,21 @@ fn comparable_side(
     now: Now,
     plain: Option<&(Domain, Codec)>,
     side: Side,
-) -> Result<(Oid, Datum), Error> {
+) -> Result<Comparable, Error> {
+    let comparable = |domain: &Domain, type_oid, value| Comparable {
+        encrypted_type: domain.type_oid,
+        type_oid,
+        value,
+    };
     let (domain, value) = match (side, plain) {
         (Side::Typed(value), _) => {
             let opened = open(site, now, value)?;
             if let Some(widest) = widest(opened.code) {
-                return Ok((widest, value::eight_bytes(opened.bytes)?));
+                return Ok(comparable(
+                    opened.domain,
+                    widest,
+                    value::eight_bytes(opened.bytes)?,
+                ));
             }
             (opened.domain, opened.base_datum()?)
         }
@@ -272,11 +305,19 @@ fn comparable_side(
             if let Some(widest) = widest(domain.base.code)
                 && codec.code == domain.base.code
             {
-                return Ok((widest, value::eight_bytes(&codec.encode(value))?));
+                return Ok(comparable(
+                    domain,
+                    widest,
+                    value::eight_bytes(&codec.encode(value))?,
+                ));
             }
             (domain, value::as_base(domain, codec, value)?)
         }
         (Side::Plain(_), None) => return Err(Error::NotSearchable),
     };
-    Ok((domain.base.type_oid, normalized_datum(domain, value)?))
+    Ok(comparable(
+        domain,
+        domain.base.type_oid,
+        normalized_datum(domain, value)?,
+    ))
 }
