@@ -44,8 +44,8 @@ where t.key_name = 'types_casts' and b.casttarget <> 'text'::regtype
   and b.casttarget in (select base from encrypt.types where key_name = 'types_casts')
   and not exists (select from pg_cast c where c.castsource = t.type_oid and c.casttarget = b.casttarget)
 order by 1, 2;
--- None is implicit but the one to the base type, or operators would be ambiguous.
-select count(*) from pg_cast c join encrypt.types t on t.type_oid = c.castsource
+-- None is implicit but the one to the base type, or operators would be ambiguous; and from text to varchar, which has none.
+select t.base::regtype, c.casttarget::regtype from pg_cast c join encrypt.types t on t.type_oid = c.castsource
 where t.key_name = 'types_casts' and c.castcontext = 'i' and c.casttarget <> t.base;
 
 select i2::numeric, i4::bigint, i8::numeric(20,1), m::integer, f4::double precision, f8::real from e where n = 2 and f8 is null;

@@ -67,6 +67,24 @@ select e from o where e is not null order by e collate "C", k;
 select distinct on (e) e, k from o order by e, k;
 select k from t where e is not distinct from null or n is distinct from '' order by k;
 
+-- Texts are mixed with varchar wherever texts are, and are given to functions that take it.
+create table people (k integer, nick email_enc, note note_enc, name varchar(20), label text);
+insert into people values (1, 'ann', 'one', 'Ann', 'a'), (2, null, null, 'Bob', 'b');
+create function initial(name varchar) returns varchar language sql as 'select left(name, 1)';
+select initial(nick), initial(note), initial(name) from people order by k;
+select coalesce(nick, name) as a, coalesce(name, nick) as b, coalesce(nick, name, label) as c, case k when 2 then name else note end as d,
+       greatest(nick, name) as e, nullif(name, note) as f, array[nick, name] as g, lag(nick, 1, name) over (order by k) as h
+from people order by k;
+select nick as x from people union select name from people order by x;
+select name as x from people union all select note from people order by x;
+select p.k from people p join (select 'ann'::varchar as nick) v using (nick);
+select p.k from (select 'ann'::varchar as nick) v join people p using (nick);
+select k from people where nick in ('ann'::varchar, 'eve'::varchar) or coalesce(nick, name) = 'Bob' order by k;
+select pg_typeof(coalesce(nick, name)), pg_typeof(coalesce(nick, label)), pg_typeof(coalesce(nick, 'x')) from people limit 1;
+prepare filled (varchar) as select coalesce(nick, $1) as filled from people order by k;
+execute filled ('nobody');
+deallocate filled;
+
 -- Text functions and operators; JSON and records.
 select lower(e), e || '/' || n, length(e), e like 'r%', substr(e, 1, 2), coalesce(e, 'none'), nullif(e, ''), upper(n),
        case when e = 'fay' then e end from o order by k;

@@ -232,8 +232,9 @@ fn create_objects(
         run(&names, CAST_FROM)?;
     }
     if is_text {
-        for target in ["character varying", "character"] {
+        for (target, context) in [("character varying", "implicit"), ("character", "assignment")] {
             names.set("target", target);
+            names.set("context", context);
             run(&names, CAST_TO)?;
         }
     }
