@@ -14,6 +14,9 @@ struct Seen {
     first: usize,
 }
 
+/// The share of rows that most common values and NULL have together, at most. PostgreSQL takes 0.99999 for all.
+const MOST_COVERED: f64 = 0.9999;
+
 /// How ANALYZE looks at a column of an encrypted type.
 pub struct ByToken;
 
@@ -88,6 +91,10 @@ fn distinct(tokens: &HashMap<Token, Seen>, values: usize, total: f64) -> f32 {
 
 /// Values that occur clearly more often than the average one, the most frequent first: position in the sample and
 /// share of all rows.
+///
+/// The shares never say that there are no other values. Of such a list PostgreSQL asks the smallest and the largest, by the
+/// plaintext order, when it estimates merge joins: every join would be planned by decrypting, and refused to a role that may
+/// not.
 fn most_common(
     tokens: HashMap<Token, Seen>,
     values: usize,
@@ -102,8 +109,15 @@ fn most_common(
         .collect();
     common.sort_by(|a, b| b.count.cmp(&a.count).then(a.first.cmp(&b.first)));
     common.truncate(wanted);
+    let covered: usize = common.iter().map(|seen| seen.count).sum();
+    let nulls = sampled - values;
+    let most_covered = MOST_COVERED * sampled as f64 - nulls as f64;
+    let scale = (most_covered / covered as f64).min(1.0);
+    if scale <= 0.0 {
+        return Vec::new();
+    }
     common
         .into_iter()
-        .map(|seen| (seen.first, seen.count as f32 / sampled as f32))
+        .map(|seen| (seen.first, (scale * seen.count as f64 / sampled as f64) as f32))
         .collect()
 }
