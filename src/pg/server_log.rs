@@ -1,7 +1,8 @@
 //! What of an error goes to the server's log.
 //!
-//! PostgreSQL describes the row that violates a constraint in the error's detail, by the output functions of its columns,
-//! and writes that to the log as well. The client may see what its role may see; the log is read by others.
+//! PostgreSQL describes the row that violates a constraint, or is there twice in a materialized view that is refreshed, in the
+//! error's detail, by the output functions of its columns, and writes that to the log as well. The client may see what its
+//! role may see; the log is read by others.
 
 use super::{errcode, inval};
 use pgrx::pg_sys;
@@ -34,8 +35,11 @@ pub fn keep_details_out() {
     SHOWN_IN.store(inval::transaction(), Relaxed);
 }
 
-/// Hides the detail of violated constraints from the log, and only from there: `detail_log` is what the log prints
-/// instead of `detail`.
+/// Classes of errors whose detail may describe a row: 21, too many of it; 23, it violates a constraint; 44, a view's.
+const OF_ROWS: [[u8; 2]; 3] = [*b"21", *b"23", *b"44"];
+
+/// Hides the detail of violated constraints and the like from the log, and only from there: `detail_log` is what the log
+/// prints instead of `detail`.
 ///
 /// The catalog can't be asked here which table has encrypted columns: the transaction has failed. So it is every such
 /// error in a transaction that showed something. A parallel worker shows it in its own process, and its leader reports
@@ -44,9 +48,10 @@ unsafe extern "C-unwind" fn before_logging(error: *mut pg_sys::ErrorData) {
     // SAFETY: PostgreSQL passes the error that it is about to log, with its context as the place for what belongs to it.
     // Allocating does not raise: with NO_OOM it returns null.
     unsafe {
-        let violation = errcode::is_of_class((*error).sqlerrcode, *b"23")
-            || errcode::is_of_class((*error).sqlerrcode, *b"44");
-        if violation && !(*error).detail.is_null() && (was_shown() || pg_sys::IsInParallelMode()) {
+        let is_of_row = OF_ROWS
+            .iter()
+            .any(|class| errcode::is_of_class((*error).sqlerrcode, *class));
+        if is_of_row && !(*error).detail.is_null() && (was_shown() || pg_sys::IsInParallelMode()) {
             let flags = pg_sys::MCXT_ALLOC_NO_OOM as i32;
             let place = pg_sys::MemoryContextAllocExtended((*error).assoc_context, INSTEAD.len(), flags);
             if place.is_null() {

@@ -34,6 +34,10 @@ $node->safe_psql('postgres', q{
 	create table doubles (email email_enc);
 	insert into doubles select 'hidden-9@example.com' from generate_series(1, 2);
 	alter table doubles set (parallel_workers = 2);
+	create table copies as select 1 as id;
+	create materialized view copied as select u.email, u.id from users u, copies;
+	create unique index on copied (id);
+	insert into copies values (2);
 	set pg_encrypt.reveal = on;
 	insert into users values (1, 'hidden-1@example.com', 'hidden note', 20);
 });
@@ -50,6 +54,7 @@ my @violations = (
 	[ 'index build in parallel',
 		q{set min_parallel_table_scan_size = 0; set max_parallel_maintenance_workers = 2;
 		  create unique index on doubles (email email_enc_ops)}, qr/Key \(email\)=\(hidden-9\@/ ],
+	[ 'materialized view', q{refresh materialized view concurrently copied}, qr/Row: \(hidden-1\@/ ],
 );
 for my $violation (@violations) {
 	my ($name, $statement, $told) = @$violation;
