@@ -1,4 +1,4 @@
--- What the server's configuration does to the protection that encryption gives.
+-- What the server's configuration does to the protection that encryption gives, and what it does to dumps.
 
 create function encrypt._key_memory_is_locked() returns boolean
     language c volatile parallel unsafe as 'MODULE_PATHNAME', 'key_memory_is_locked';
@@ -74,10 +74,18 @@ begin atomic
     union all
     select 'notice', format('key %s', key_name), 'privileges of a role that was dropped are left',
            format('Run: select encrypt.revoke_key(%L, ''%s'', %L);', key_name, grantee::oid, privilege)
-    from encrypt.key_grants where grantee <> 0 and grantee not in (select oid from pg_roles);
+    from encrypt.key_grants where grantee <> 0 and grantee not in (select oid from pg_roles)
+    union all
+    -- Dumps restore the data of tables by their names, this extension's among them; and domains before the casts that they use.
+    select 'warning', format('constraint %I of %s', c.conname, coalesce(nullif(c.conrelid, 0)::regclass::text, c.contypid::regtype::text)),
+           'it decrypts, and a dump is restored before there are keys for that: rows of the table may be refused',
+           'Make it NOT VALID. It holds for new values as before, and is restored after the data.'
+    from pg_constraint c
+    where c.contype = 'c' and c.convalidated
+      and exists (select from unnest(encrypt._opened_types(c.conbin)) as opened (type) where encrypt._encrypted_within(opened.type) is not null);
 end;
 comment on function encrypt.check_configuration() is
-    'settings and grants that weaken what encryption protects against, with advice; no rows means nothing was found';
+    'settings and grants that weaken protection, and constraints that hinder restores, with advice; no rows means nothing was found';
 
 -- why: it reads settings that only superusers may see
 revoke all on function encrypt.check_configuration() from public;
