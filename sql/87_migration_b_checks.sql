@@ -36,7 +36,9 @@ as $$
     join pg_depend d on d.classid = 'pg_class'::regclass and d.objid = r.relation and d.deptype = 'e'
     join pg_extension e on d.refclassid = 'pg_extension'::regclass and e.oid = d.refobjid
     union all
-    select format('%s takes part in migration %s', r.relation, m.migration_id), format('call encrypt.rollback_migration(%s);', m.migration_id)
+    -- Of a tree the root will do.
+    select distinct on (m.migration_id) format('%s takes part in migration %s', r.relation, m.migration_id),
+           format('call encrypt.rollback_migration(%s);', m.migration_id)
     from tree r
     join encrypt.migrations m on m.ended_at is null and m.migration_id is distinct from started
      and (r.relation in (m.live, m.shadow)
