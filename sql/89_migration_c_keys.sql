@@ -10,6 +10,8 @@
 -- the root of a tree and its leaves.
 create function encrypt._key_pairs(
     migration integer,
+    -- The tables whose keys are asked for; null: all.
+    among oid[] default null,
     out live oid,
     out shadow oid,
     -- Where the shadow's key is or belongs, and what it references.
@@ -37,7 +39,7 @@ begin
         from pg_constraint o
         join pg_class c on c.oid = o.conrelid
         left join pg_constraint above on above.oid = o.conparentid
-        where o.contype = 'f'
+        where o.contype = 'f' and (among is null or o.conrelid = any (among))
           and (above.oid is null or (above.conrelid <> o.conrelid and c.relkind <> 'p'))
     ),
     numbered as materialized (
@@ -54,7 +56,7 @@ begin
     order by l.partitioned, l.oid;
 end
 $$;
-comment on function encrypt._key_pairs(integer) is
+comment on function encrypt._key_pairs(integer, oid[]) is
     'foreign keys of and to the live tables, each with its counterpart or null';
 
 -- A foreign key's definition with another table as the one referenced. What comes before and after that table's name is
@@ -108,7 +110,7 @@ comment on function encrypt._key_tree(oid) is 'a foreign key and its copies on p
 -- Idempotent: switches those that are not as they should be. A key counts where both of its tables are in use: with two
 -- migrations of tables that refer to each other, a key of the table that one of them keeps in step may refer to the live
 -- table of the other.
-create function encrypt._switch_keys(migration integer) returns void
+create function encrypt._switch_keys(keys oid[]) returns void
     language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
 $$
 declare
@@ -117,13 +119,17 @@ declare
     item record;
 begin
     for item in
+        with recursive wanted (key, state) as (
+            select o.oid,
+                   case when o.conrelid = any (shadows) or o.confrelid = any (shadows) then 'disable' else 'enable' end
+            from pg_constraint o where o.oid = any (keys)
+            union
+            -- Its copies on partitions.
+            select o.oid, w.state from wanted w join pg_constraint o on o.conparentid = w.key and o.contype = 'f'
+        )
         select t.tgrelid::regclass as relation, t.tgname, w.state
-        from (select o.oid as key,
-                     case when o.conrelid = any (shadows) or o.confrelid = any (shadows) then 'disable' else 'enable' end as state
-              from encrypt._key_pairs(migration) p
-              join pg_constraint o on o.oid in (p.live, p.shadow)) as w
-        cross join encrypt._key_tree(w.key) as tree (key)
-        join pg_trigger t on t.tgconstraint = tree.key and t.tgisinternal
+        from wanted w
+        join pg_trigger t on t.tgconstraint = w.key and t.tgisinternal
         where (t.tgenabled = 'D') <> (w.state = 'disable')
         order by t.tgrelid, t.oid
     loop
@@ -131,12 +137,23 @@ begin
     end loop;
 end
 $$;
-comment on function encrypt._switch_keys(integer) is
+comment on function encrypt._switch_keys(oid[]) is
     'enables the triggers of foreign keys between tables in use and disables those of and to shadows';
+
+create function encrypt._switch_keys(migration integer) returns void
+    language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
+$$
+begin
+    perform encrypt._switch_keys(array(
+        select key from encrypt._key_pairs(migration) p cross join unnest(array[p.live, p.shadow]) as key where key is not null));
+end
+$$;
+comment on function encrypt._switch_keys(integer) is 'the same for all foreign keys of and to the tables of a migration';
 
 -- Keys of leaves first, valid before the root's is made: that then finds them and scans nothing.
 create function encrypt._next_key(
     migration integer,
+    among oid[] default null,
     out live oid, out conname name, out conrelid regclass, out namespace oid, out convalidated boolean,
     -- The counterpart, if it is there and not valid; and what it refers to.
     out shadow_name name, out relation regclass, out referenced regclass, out partitioned boolean
@@ -147,7 +164,7 @@ $$
 begin
     select k.live, o.conname, o.conrelid, c.relnamespace, o.convalidated, s.conname, k.relation, k.referenced, k.partitioned
     into live, conname, conrelid, namespace, convalidated, shadow_name, relation, referenced, partitioned
-    from encrypt._key_pairs(migration) k
+    from encrypt._key_pairs(migration, among) k
     join pg_constraint o on o.oid = k.live
     join pg_class c on c.oid = o.conrelid
     left join pg_constraint s on s.oid = k.shadow
@@ -156,7 +173,7 @@ begin
     limit 1;
 end
 $$;
-comment on function encrypt._next_key(integer) is 'a foreign key of which the shadow has none, or none that is valid; null if there is no such';
+comment on function encrypt._next_key(integer, oid[]) is 'a foreign key of which the shadow has none, or none that is valid; null if there is no such';
 
 -- One step of what can be done before the tables are locked for exchange. False: nothing is left to do.
 create function encrypt._prepare_swap(migration integer, deadline timestamptz) returns boolean
@@ -189,8 +206,9 @@ begin
     perform encrypt._limit_waits(deadline);
     -- Whoever held the locks until now may have made this key: another migration's step does, of tables that refer to each other. Or
     -- a partition came that has none yet: making the root's would compare its rows, under locks and with the rights of the
-    -- extension's owner.
-    if encrypt._next_key(migration) is distinct from next then
+    -- extension's owner. Of a table without partitions only its own keys matter, as others wait.
+    if encrypt._next_key(migration, case when not next.partitioned then array[next.conrelid::oid, next.relation::oid] end)
+       is distinct from next then
         return true;
     end if;
 
@@ -206,7 +224,8 @@ begin
     perform encrypt._own_ddl(format('alter table %s add constraint %I %s%s', next.relation, key_name,
                                     encrypt._key_definition(next.live, next.referenced),
                                     case when next.partitioned or not next.convalidated then '' else ' not valid' end));
-    perform encrypt._switch_keys(migration);
+    perform encrypt._switch_keys(array[next.live, o.oid])
+    from pg_constraint o where o.conrelid = next.relation and o.conname = key_name;
     return true;
 end
 $$;
@@ -255,11 +274,12 @@ $$;
 comment on function encrypt._drop_shadow_keys(integer) is 'drops other tables'' foreign keys to the shadow';
 
 -- why: helpers of the steps, with the rights of the extension's owner
-revoke all on function encrypt._key_pairs(integer) from public;
+revoke all on function encrypt._key_pairs(integer, oid[]) from public;
 revoke all on function encrypt._key_definition(oid, regclass) from public;
 revoke all on function encrypt._key_tree(oid) from public;
+revoke all on function encrypt._switch_keys(oid[]) from public;
 revoke all on function encrypt._switch_keys(integer) from public;
-revoke all on function encrypt._next_key(integer) from public;
+revoke all on function encrypt._next_key(integer, oid[]) from public;
 revoke all on function encrypt._prepare_swap(integer, timestamptz) from public;
 revoke all on function encrypt._shadow_suffix(integer) from public;
 revoke all on function encrypt._retired_suffix(integer) from public;

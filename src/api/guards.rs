@@ -1,17 +1,10 @@
-//! Triggers on our own tables, and what event triggers need that keep plaintext off the disk and the extension with its data.
+//! Triggers on our own tables.
 
-use crate::catalog::encrypted_data;
 use crate::catalog::keys::column;
 use crate::error::Error;
-use crate::guc;
-use crate::pg::array;
-use crate::pg::call::Call;
-use crate::pg::index_statement::ConcurrentIndex;
-use crate::pg::stored_expression::{self, Reading};
-use crate::pg::trigger::{CascadingDrop, Event, EventTrigger, Trigger, TriggerRow};
+use crate::pg::trigger::{Event, Trigger, TriggerRow};
 use crate::pg::{inval, typeio};
 use crate::sql_function;
-use crate::{keyring, types::domain};
 use pg_encrypt_core::lifecycle::KeyState;
 use pgrx::pg_sys::Datum;
 
@@ -53,98 +46,6 @@ sql_function! {
         let trigger = Trigger::of(call).ok_or(Error::NotATrigger)?;
         inval::announce_change(trigger.relation());
         Ok(Some(Datum::from(0usize)))
-    }
-}
-
-sql_function! {
-    /// Before DROP EXTENSION and DROP OWNED: with CASCADE they would drop the columns that hold encrypted data, and the
-    /// keys with them.
-    fn guard_drop(call) {
-        let trigger = EventTrigger::of(call).ok_or(Error::NotATrigger)?;
-        let drops_extension = match trigger.cascading_drop() {
-            None => false,
-            Some(CascadingDrop::Extensions(names)) => encrypted_data::is_dropped_with(&names)?,
-            Some(CascadingDrop::Owned(roles)) => encrypted_data::is_owned_by(&roles)?,
-        };
-        if drops_extension && !guc::allow_drop() {
-            let data = encrypted_data::find()?;
-            if data.count > 0 {
-                return Err(Error::DataWouldBeLost { examples: data.examples, count: data.count });
-            }
-        }
-        Ok(None)
-    }
-}
-
-sql_function! {
-    /// Before CREATE INDEX CONCURRENTLY: refuses what `encrypt._refuse_plaintext_order` would refuse afterwards, when the
-    /// index is built and stays behind.
-    fn guard_concurrent_index(call) {
-        let trigger = EventTrigger::of(call).ok_or(Error::NotATrigger)?;
-        if let Some(index) = ConcurrentIndex::of(&trigger) {
-            let now = keyring::now();
-            for column in &index.by_default_class {
-                match domain::by_oid(now, column.type_oid)? {
-                    // A hash index has the tokens of a searchable type.
-                    Some(domain) if domain.is_searchable() && index.method == "hash" => (),
-                    Some(domain) => return Err(plaintext_order(&index, &column.name, &domain)),
-                    None => (),
-                }
-            }
-        }
-        Ok(None)
-    }
-}
-
-sql_function! {
-    /// Types whose values stored expressions turn into something that tells of their plaintexts, if the types are encrypted.
-    fn opened_types(call) {
-        types_read(call, |reading| reading != Reading::Equating)
-    }
-}
-
-sql_function! {
-    /// Types that stored expressions compare for equality, which tells of plaintexts where it is not that of tokens.
-    fn equated_types(call) {
-        types_read(call, |reading| reading == Reading::Equating)
-    }
-}
-
-sql_function! {
-    fn result_types(call) {
-        let Some(expressions) = call.datum(0) else { return Ok(None) };
-        Ok(Some(array::oid_array(&stored_expression::result_types(expressions))))
-    }
-}
-
-fn types_read(call: &Call<'_>, wanted: fn(Reading) -> bool) -> Result<Option<Datum>, Error> {
-    let Some(expressions) = call.datum(0) else {
-        return Ok(None);
-    };
-    let types: Vec<_> = stored_expression::reads(expressions)
-        .into_iter()
-        .filter(|read| wanted(read.reading))
-        .map(|read| read.type_oid)
-        .collect();
-    Ok(Some(array::oid_array(&types)))
-}
-
-fn plaintext_order(index: &ConcurrentIndex, column: &str, domain: &domain::Domain) -> Error {
-    let in_token_order = typeio::schema_and_name(domain.type_oid)
-        .filter(|_| domain.is_searchable())
-        .map(|(schema, name)| {
-            let unique = if index.unique { "unique " } else { "" };
-            let column = pgrx::spi::quote_identifier(column);
-            let class = pgrx::spi::quote_qualified_identifier(schema, format!("{name}_ops"));
-            format!(
-                "create {unique}index concurrently on {} ({column} {class});",
-                index.table
-            )
-        });
-    Error::PlaintextOrder {
-        column: column.to_owned(),
-        type_name: typeio::type_name(domain.type_oid),
-        in_token_order,
     }
 }
 

@@ -17,10 +17,13 @@
 //! | [`statements`] | statements that run with a user's rights |
 //! | [`sync`] | triggers of migrating tables |
 //! | [`guards`] | triggers on our own tables |
+//! | [`event_triggers`] | event triggers, and what others of them ask |
+//! | [`stored_expressions`] | what indexes, defaults and the like read |
 
 mod ciphertext;
 mod columns;
 mod configuration;
+mod event_triggers;
 mod grants;
 mod guards;
 mod jobs;
@@ -28,6 +31,7 @@ mod keys;
 mod rewrap;
 mod search;
 mod statements;
+mod stored_expressions;
 mod sync;
 mod type_io;
 mod type_operators;

@@ -12,9 +12,10 @@
 //! | [`errcode`] | of which class is an SQLSTATE? |
 //! | [`error_names`] | which table and constraint does an error name that passes through? |
 //! | [`index_statement`] | which columns does CREATE INDEX CONCURRENTLY index, and how? |
+//! | [`ddl_command`] | what did a DDL command do? |
 //! | [`list`] | what is in a list of PostgreSQL's? |
 //! | [`literal`] | is the literal that is being read compared, or stored? |
-//! | [`lock`] | locks on things that are no relations |
+//! | [`lock`] | locks on tables, and on things that are no relations |
 //! | [`modifier`] | what does a type modifier mean, and what does it make of a value? |
 //! | [`plan`] | statements that are planned once and run often |
 //! | [`transition`] | which rows did a statement change? |
@@ -54,6 +55,7 @@ pub mod call;
 pub mod column;
 pub mod compare;
 pub mod datum;
+pub mod ddl_command;
 pub mod encoding;
 pub mod errcode;
 pub mod error_names;

@@ -48,6 +48,8 @@ alter table t alter id type bigint;
 alter table t_encrypted alter a type text;
 -- What must be given, is checked, or is unique.
 alter table t alter b drop not null;
+alter table t validate constraint c_check, alter b drop not null;
+alter table t validate constraint c_check;
 alter table t_encrypted alter d set not null;
 alter table t drop constraint c_check;
 alter table t_encrypted add constraint d_check check (d > 0);
