@@ -20,10 +20,11 @@ pub fn database_oid() -> pg_sys::Oid {
     unsafe { pg_sys::MyDatabaseId }
 }
 
-/// Whether this process sends WAL: what it prints goes to a replica.
-pub fn is_walsender() -> bool {
-    // SAFETY: reads a variable of the process.
-    unsafe { pg_sys::am_walsender }
+/// Whether this process replicates. What a sender of WAL prints goes to a replica; what a worker that applies changes prints
+/// goes to the server's log, which describes the rows of conflicts.
+pub fn is_replicating() -> bool {
+    // SAFETY: both read a variable of the process.
+    unsafe { pg_sys::am_walsender || pg_sys::IsLogicalWorker() }
 }
 
 /// What the client calls itself.

@@ -51,7 +51,7 @@ fn ask(domain: &Domain, now: Now, reveal: Reveal) -> Result<bool, Error> {
         Reveal::On => may_decrypt(domain, now, false),
         // Copies of the database stay encrypted: logical replication and dumps, whoever makes them, and whatever a
         // superuser does who was never meant to read the data.
-        Reveal::Auto if server::is_walsender() || is_dump() => Ok(false),
+        Reveal::Auto if server::is_replicating() || is_dump() => Ok(false),
         Reveal::Auto => may_decrypt(domain, now, true),
     }
 }

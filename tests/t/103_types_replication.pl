@@ -86,6 +86,22 @@ for my $binary ('false', 'true')
 	$subscriber->safe_psql('postgres', "drop subscription $name");
 }
 
+# Conflicts: the subscriber's log describes the rows. The worker applies changes as an owner who may decrypt.
+my $conflicting = "$work/conflicting";
+my $logged      = -s $subscriber->logfile;
+append_to_file($conflicting, "9000\t$canary 9000\t1990-01-01\t\\N\n");
+$subscriber->safe_psql('postgres', "copy users from '$conflicting'; delete from users where id = 103");
+$subscriber->safe_psql('postgres',
+	"create subscription conflicts connection '$connection' publication all_tables with (copy_data = false)");
+$publisher->safe_psql('postgres', "update users set born = date '2001-01-01' where id = 103");
+copy_plaintext('users', "9001\t$canary 9000\t1990-01-01\t\\N");
+ok($subscriber->poll_query_until('postgres', 'select sum(apply_error_count) > 0 from pg_stat_subscription_stats'), 'a conflict is an error');
+my $log = slurp_file($subscriber->logfile, $logged);
+like($log, qr/(duplicate key|conflict=insert_exists)/, 'the log tells of it');
+unlike($log, qr/\Q$canary\E/, 'and shows no plaintext');
+$subscriber->safe_psql('postgres', 'drop subscription conflicts');
+$publisher->safe_psql('postgres', 'delete from users where id = 9001');
+
 # The same changes as the walsender's output plugin gives them to a client.
 my $receive = $publisher->safe_psql('postgres', q{
 	select encode(data, 'escape') from pg_logical_slot_peek_binary_changes('watch', null, null,
