@@ -96,7 +96,7 @@ readable_by_server() {
 # shellcheck disable=SC2034
 default_majors='15 18'
 
-# private_prefix MAJOR: the private installation that tests run with (made by scripts/private-postgres).
+# private_prefix MAJOR: the private installation that tests run with (made by scripts/install-private).
 private_prefix() { printf '%s\n' "$build/pg$1"; }
 
 # packaged_bindir MAJOR: where Debian's packages put that version.

@@ -153,5 +153,4 @@ comment on column encrypt.job_progress.workers is 'background workers at it now'
 comment on column encrypt.job_progress.retries is 'batches that failed and were tried again';
 comment on column encrypt.job_progress.last_error is 'why the job, or its last failed batch, failed';
 grant select on encrypt.job_progress to public;
--- why: the view calls it as whoever reads the view
-grant execute on function encrypt._job_workers() to public;
+-- why: _job_workers stays with PUBLIC, as the view calls it as whoever reads it

@@ -57,8 +57,8 @@ comment on column encrypt.migrations.cut_over_at is 'when the tables were exchan
 comment on column encrypt.migrations.clean_from is 'WAL position of finalize_migration: what comes later has no plaintext';
 comment on column encrypt.migrations.ended_at is 'when it was finalized or rolled back';
 comment on column encrypt.migrations.last_error is 'why the last step did not succeed';
-
 comment on column encrypt.migrations.home is 'server, database and table where it was installed: others after a restore';
+comment on sequence encrypt.migrations_migration_id_seq is 'numbers of migrations';
 
 create table encrypt.migration_columns (
     migration_id integer not null,
@@ -159,7 +159,6 @@ comment on column encrypt.sync_statements.bulk is
     'as direct, for many rows: may fail with a unique violation, which is undone and tried again with statements';
 comment on column encrypt.sync_statements.guarded is
     'whether the shadow may hold rows that are gone, which others can collide with: while rows are copied';
-
 comment on column encrypt.sync_statements.shadow is
     'table that they write to; it is locked before they are believed, as they name it';
 comment on column encrypt.sync_statements.tombstones is 'table of deleted keys that they write to; null: none any more';
@@ -175,8 +174,6 @@ comment on table encrypt.column_pairs is 'columns of migrating tables with their
 comment on column encrypt.column_pairs.migration_id is 'migration';
 comment on column encrypt.column_pairs.plain is 'column of the plaintext table';
 comment on column encrypt.column_pairs.encrypted is 'column of the encrypted table that is made of it';
-
-comment on sequence encrypt.migrations_migration_id_seq is 'numbers of migrations';
 
 -- Everyone may see which tables migrate and how far they are; only the functions below change it.
 grant select on encrypt.migrations, encrypt.migration_columns, encrypt.migration_relations, encrypt.migration_objects,

@@ -92,6 +92,4 @@ end
 $$;
 comment on function encrypt.dashboard() is 'jobs and migrations with a bar each: select * from encrypt.dashboard() \watch 1';
 
--- why: parts of the dashboard, which everybody may look at
-grant execute on function encrypt._bar(numeric, integer), encrypt._rough_time(interval), encrypt._shortened(text, integer)
-to public;
+-- why: its parts stay with PUBLIC, as everybody may look at it

@@ -2,7 +2,7 @@
 
 use pg_encrypt_core::typed::TypedValue;
 
-/// Reads `\\x` and pairs of digits, white space between pairs allowed, as bytea's input does. `None` for anything else.
+/// Reads `\x` and pairs of digits, white space between pairs allowed, as bytea's input does. `None` for anything else.
 pub fn decode(text: &[u8]) -> Option<Vec<u8>> {
     let mut rest = text.strip_prefix(b"\\x")?;
     let mut bytes = Vec::new();
@@ -33,7 +33,7 @@ pub fn decode_typed(text: &[u8]) -> Option<Vec<u8>> {
     decode(text).filter(|bytes| TypedValue::parse(bytes).is_ok())
 }
 
-/// Writes `\\x` and pairs of digits.
+/// Writes `\x` and pairs of digits.
 pub fn encode(bytes: &[u8]) -> Vec<u8> {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = Vec::with_capacity(2 + 2 * bytes.len());

@@ -1,7 +1,8 @@
 //! pg_encrypt: encrypted columns, blind indexes and key rotation inside PostgreSQL.
 //!
 //! The extension is a shell around two crates that know nothing of PostgreSQL: `pg_encrypt_core` (formats, keys,
-//! ciphers, tokens) and `pg_encrypt_providers` (where the root key comes from). Arrows point down only:
+//! ciphers, tokens) and `pg_encrypt_providers` (where the root key comes from). Each layer uses those below it; the last
+//! three use each other, as every error is in one enum:
 //!
 //! ```text
 //! api        what SQL calls: parse, call, return
@@ -10,6 +11,8 @@
 //! types      encrypted types: sealing, opening, comparing, making them
 //! keyring    keys of this backend: resolved, unwrapped, cached, used
 //! catalog    our own tables as typed rows, and all fixed SQL
+//! plaintext  values of base types as bytes, and back
+//! hex        bytes as bytea's text
 //! pg         PostgreSQL's C interface; all unsafe code; no business words
 //! error, guc every message and SQLSTATE; every setting
 //! ```

@@ -4,9 +4,7 @@ use crate::catalog::jobs as table;
 use crate::error::Error;
 use crate::jobs;
 use crate::pg::transaction::Transactions;
-use crate::pg::{acl, xact};
 use crate::sql_function;
-use pgrx::pg_sys::Datum;
 
 sql_function! {
     fn run_job(call) {
@@ -46,26 +44,5 @@ sql_function! {
         }
         table::set_workers(job_id, workers)?;
         Ok(Some(jobs::worker::start(job_id, workers)?.into()))
-    }
-}
-
-sql_function! {
-    fn outer_user(_call) {
-        Ok(Some(Datum::from(acl::outer_user()?)))
-    }
-}
-
-sql_function! {
-    /// The number that the next transaction to write will get.
-    fn next_transaction_id(_call) {
-        Ok(Some(Datum::from(xact::next_transaction_id())))
-    }
-}
-
-sql_function! {
-    /// Waits until every transaction of this database that runs now has ended.
-    fn wait_for_running_transactions(_call) {
-        xact::wait_for_running_transactions();
-        Ok(Some(Datum::from(0usize)))
     }
 }

@@ -10,6 +10,7 @@
 //! | [`rewrap`] | `rewrap_keys` |
 //! | [`grants`] | `grant_key`, `revoke_key`, `has_key_privilege` |
 //! | [`jobs`] | `run_job`, `start_workers` |
+//! | [`session`] | who asks, and which transactions are there |
 //! | [`types`] | `create_type`, `drop_type`, ANALYZE |
 //! | [`type_io`] | input, output and casts of encrypted types |
 //! | [`type_operators`] | their operators, comparators and hashes |
@@ -30,6 +31,7 @@ mod jobs;
 mod keys;
 mod rewrap;
 mod search;
+mod session;
 mod statements;
 mod stored_expressions;
 mod sync;

@@ -118,8 +118,8 @@ impl Recently {
     ///
     /// Within a statement a role that lost its grant sees a few more rows; PostgreSQL's own privileges, which are checked when a
     /// statement begins, let it see all of them. The next statement has call sites of its own, and asks anew; those that PL/pgSQL
-    /// keeps for its simple expressions end with the transaction. What this session did itself counts at once. Who seals must not do so: that nobody seals under a version from a certain
-    /// moment on is what retiring it relies on.
+    /// keeps for its simple expressions end with the transaction. What this session did itself counts at once. Who seals
+    /// must not do so: that nobody seals under a version from a certain moment on is what retiring it relies on.
     #[inline(always)]
     pub fn now(&mut self) -> Now {
         let transaction = inval::transaction();

@@ -129,9 +129,9 @@ fn rows_for(request: &Request) -> Result<(Vec<KeyRow>, bool), Error> {
             let row = by_id(*key_id, Purpose::Index)?;
             // The grant is for the key that the type names; the index key has the same name by construction.
             privileges::require(request.role, &String::from_utf8_lossy(name), *privilege)?;
-            match row.state {
-                KeyState::Active | KeyState::Rotating => Ok((vec![row], true)),
-                KeyState::Retired => Err(not_usable(row, "search")),
+            match row.state.permits(KeyUse::Search, false) {
+                true => Ok((vec![row], true)),
+                false => Err(not_usable(row, "search")),
             }
         }
         Wanted::Tokens { name, all } => {

@@ -26,6 +26,7 @@
 //! | [`row_values`] | which row does a planned INSERT make of its parameters? |
 //! | [`row_writer`] | how is one row written without the executor? |
 //! | [`scan`] | how are our own tables read without SQL, snapshots of old statements, or privileges of the caller? |
+//! | [`schema`] | which schema is meant? |
 //! | [`settings`] | settings that differ for a moment |
 //! | [`scratch`] | memory for the length of one comparison |
 //! | [`sort`] | sorting by a key that is expensive to get |
@@ -75,6 +76,7 @@ pub mod relation;
 pub mod row_values;
 pub mod row_writer;
 pub mod scan;
+pub mod schema;
 pub mod scratch;
 pub mod secret;
 pub mod server;

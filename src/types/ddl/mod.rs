@@ -9,7 +9,7 @@ mod names;
 use crate::catalog::types::{self, NewType};
 use crate::error::Error;
 use crate::keyring;
-use crate::pg::{acl, settings, sql, typeio};
+use crate::pg::{acl, schema, settings, sql, typeio};
 use bases::Base;
 use names::{Names, TypeName};
 use pg_encrypt_core::key::KeyId;
@@ -60,7 +60,7 @@ pub struct Wish<'a> {
 /// SQL runs it with the owner's rights and the caller's path. The path is used for one thing, where a name without a
 /// schema goes; all else runs under a pinned one.
 pub fn create(wish: &Wish<'_>) -> Result<Oid, Error> {
-    let caller_schema = names::current_schema();
+    let caller_schema = schema::creation_schema();
     settings::with(&PINNED, || {
         create_under_pinned_path(wish, caller_schema.as_deref())
     })

@@ -2,7 +2,7 @@
 
 use crate::catalog::SCHEMA;
 use crate::error::Error;
-use crate::pg::{scan, sql, typeio};
+use crate::pg::{schema, sql, typeio};
 use pgrx::pg_sys::Oid;
 use pgrx::spi::{quote_identifier, quote_qualified_identifier};
 use std::collections::HashMap;
@@ -47,7 +47,7 @@ impl TypeName {
     }
 
     fn new(schema: String, name: String) -> Result<Self, Error> {
-        let schema_oid = scan::schema_oid(&schema).ok_or(Error::NoSuchSchema { name: schema.clone() })?;
+        let schema_oid = schema::schema_oid(&schema).ok_or(Error::NoSuchSchema { name: schema.clone() })?;
         Ok(Self {
             schema,
             schema_oid,
@@ -197,9 +197,4 @@ pub fn first_user_of(type_oid: Oid) -> Result<Option<String>, Error> {
         |row| row.get::<String>(1),
     )?;
     Ok(user.flatten())
-}
-
-/// The schema where the session would create an unqualified object, if its path names one that exists.
-pub fn current_schema() -> Option<String> {
-    scan::creation_schema()
 }

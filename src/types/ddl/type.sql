@@ -48,6 +48,7 @@ create operator {schema}.<> (
     leftarg = {type}, rightarg = {type}, function = {fn ne},
     commutator = operator({schema}.<>), negator = operator({schema}.=), restrict = neqsel, join = neqjoinsel
 );
+
 -- Plaintext order, for ORDER BY, min, max, merge joins: at run time only. An index in this order would store it on
 -- disk, which the extension's event trigger refuses.
 
