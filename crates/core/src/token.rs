@@ -17,7 +17,8 @@ use crate::normalize::Normalizer;
 
 const LABEL: &[u8] = b"pg_encrypt/v1/index";
 
-/// What a token is compared with. Each kind has keys of its own, so tokens of two kinds never match.
+/// What a token is compared with. Each kind has keys of its own, so tokens of two kinds never match. The extension makes the first
+/// only; the numbers of the others are reserved, and their tokens fixed by vectors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum IndexKind {
