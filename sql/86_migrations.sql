@@ -158,7 +158,7 @@ comment on column encrypt.sync_statements.direct is
 comment on column encrypt.sync_statements.bulk is
     'as direct, for many rows: may fail with a unique violation, which is undone and tried again with statements';
 comment on column encrypt.sync_statements.guarded is
-    'whether the shadow may hold rows that are gone, which others can collide with: while rows are copied';
+    'whether rows can collide with others of the shadow and raise an error, which is undone; what collided is replaced then';
 comment on column encrypt.sync_statements.shadow is
     'table that they write to; it is locked before they are believed, as they name it';
 comment on column encrypt.sync_statements.tombstones is 'table of deleted keys that they write to; null: none any more';

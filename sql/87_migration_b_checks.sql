@@ -97,6 +97,11 @@ as $$
                       left join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
                       where k.position <= i.indnkeyatts
                         and (a.attnotnull is not true or a.attname = any (columns)))
+      -- ON CONFLICT finds unique indexes by their columns, and refuses one that is deferrable.
+      and not exists (select from pg_index d
+                      where d.indrelid = target and d.indisunique and not d.indimmediate
+                        and (d.indkey::int2[])[:d.indnkeyatts - 1] @> (i.indkey::int2[])[:i.indnkeyatts - 1]
+                        and (d.indkey::int2[])[:d.indnkeyatts - 1] <@ (i.indkey::int2[])[:i.indnkeyatts - 1])
     order by i.indisprimary desc, i.indnkeyatts, i.indexrelid
     limit 1
 $$;

@@ -30,8 +30,9 @@ as $$
     where k.confkey && encrypt._column_numbers(r.relation, columns)
     union all
     select format('unique constraint %I of %s is deferrable, and what replaces it can''t be', u.conname, u.relation),
-           format('alter table %s alter constraint %I not deferrable;', u.relation, u.conname)
-    from used u where u.contype = 'u' and u.condeferrable
+           format('alter table %s drop constraint %I, add constraint %2$I %s;', u.relation, u.conname,
+                  regexp_replace(pg_get_constraintdef(u.oid), ' DEFERRABLE( INITIALLY DEFERRED)?$', ''))
+    from used u where u.contype = 'u' and u.condeferrable and u.conparentid = 0
     union all
     select format('foreign key %I of %s relies on unique constraint %I, which becomes an index on tokens', k.conname,
                   k.conrelid::regclass, u.conname), format('alter table %s drop constraint %I;', k.conrelid::regclass, k.conname)

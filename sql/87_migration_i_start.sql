@@ -173,6 +173,7 @@ begin
     update encrypt.migrations m set shadow = made where m.migration_id = started;
     perform encrypt._register_columns(started);
     perform encrypt._make_indexes(started);
+    perform encrypt._switch_constraints(started);
     perform encrypt._make_statistics(started);
     perform encrypt._set_replica_identity(started);
     perform encrypt._make_policies(started);

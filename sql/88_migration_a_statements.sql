@@ -176,6 +176,19 @@ end;
 comment on function encrypt._token_comparison(text, text, regtype, regtype) is
     'that an encrypted value has the token of a plain one';
 
+-- Unique and exclusion constraints of a table and its partitions that are checked after the statement, or at the end of the
+-- transaction.
+create function encrypt._has_deferrable(relation regclass) returns boolean
+    language plpgsql stable set search_path = pg_catalog, pg_temp as
+$$
+#variable_conflict use_column
+begin
+    return exists (select from encrypt._tree(_has_deferrable.relation) t join pg_index i on i.indrelid = t.relation
+                   where (i.indisunique or i.indisexclusion) and not i.indimmediate);
+end
+$$;
+comment on function encrypt._has_deferrable(regclass) is 'whether a unique or exclusion constraint of a table is deferrable';
+
 -- All that is run for one pair of tables under their names, for every case; `same_key` are the conditions that rows t and n, s and t,
 -- s and n have one key. In a case, `source` gives the keys that were touched, `distinct_source` each of them once, those that rows
 -- had before included, and `given` the rows as they are.
@@ -198,6 +211,8 @@ declare
     "values" text;
     changes text;
     stale text[];
+    has_deferrable constant boolean := encrypt._has_deferrable(shadow);
+    unless_there text;
     source text;
     distinct_source text;
     given text;
@@ -224,7 +239,11 @@ begin
     if m.phase in ('dual_writing', 'backfilling') then
         tombstones := m.tombstones;
     end if;
-    guarded := tombstones is not null and cardinality(stale) > 0;
+    -- Naming an index as the arbiter makes every other one raise an error on what collides, such as what a batch of the backfill
+    -- has not committed yet. Not naming one is an error where a constraint is deferrable. So there the key is named, and what
+    -- collides otherwise is caught and replaced.
+    unless_there := case when has_deferrable then format(' on conflict (%s) do nothing', key) else ' on conflict do nothing' end;
+    guarded := (tombstones is not null or has_deferrable) and cardinality(stale) > 0;
 
     for event, level, source, distinct_source, given in
         select * from (values
@@ -238,8 +257,8 @@ begin
     loop
         statements := case event
             when 'insert' then array[
-                format('insert into %s (%s) overriding system value select %s from %s t join %s n on %s on conflict do nothing',
-                       shadow_name, columns, "values", live_name, source, tn)]
+                format('insert into %s (%s) overriding system value select %s from %s t join %s n on %s%s',
+                       shadow_name, columns, "values", live_name, source, tn, unless_there)]
             when 'update' then array[
                 format('update %s s set %s from %s t join %s n on %s where %s', shadow_name, changes, live_name, source, tn, st)]
             else array[
@@ -276,17 +295,16 @@ begin
                     'insert into %s select n.%s from %s n where not exists (select from %s t where %s)', tombstones,
                     replace(key, ', ', ', n.'), distinct_source, live_name, tn);
             end if;
-            -- The last one, which returns a row for each that it could not add. Naming an index as the arbiter would make
-            -- every other one raise an error on what a batch of the backfill has not committed yet.
+            -- The last one, which returns a row for each that it could not add.
             replacing := replacing || format(
                 'with given (%1$s) as materialized (select %2$s from %3$s t join %4$s n on %5$s),'
-                ' added as (insert into %6$s (%1$s) overriding system value select * from given on conflict do nothing returning 1)'
+                ' added as (insert into %6$s (%1$s) overriding system value select * from given%7$s returning 1)'
                 ' select from given offset (select pg_catalog.count(*) from added)',
-                columns, "values", live_name, distinct_source, tn, shadow_name);
+                columns, "values", live_name, distinct_source, tn, shadow_name, unless_there);
         end if;
         bulk := case level when 'statement' then direct else '{}' end;
         if event = 'insert' then
-            direct := array[direct[1] || ' on conflict do nothing'];
+            direct := array[direct[1] || unless_there];
         end if;
         return next;
     end loop;
@@ -302,7 +320,8 @@ $$;
 comment on function encrypt._sync_texts(encrypt.migrations, regclass, regclass, text, text, text[]) is
     'statements that bring a shadow up to date with some keys of its table';
 
--- For every unique index of the shadow but the key's: that a row s of it has there what a row t of the table has.
+-- For every unique index of the shadow but the key's: that a row s of it has there what a row t of the table has. Not of
+-- deferrable constraints, which are not checked in the shadow.
 create function encrypt._stale_conditions(m encrypt.migrations, live regclass, shadow regclass, forward boolean) returns text[]
     language plpgsql stable set search_path = pg_catalog, pg_temp as
 $$
@@ -312,7 +331,7 @@ begin
     with indexes as materialized (
         select i.indexrelid, encrypt._index_columns(i.indexrelid) as columns
         from pg_index i
-        where i.indrelid = shadow and i.indisunique and i.indislive and i.indexprs is null
+        where i.indrelid = shadow and i.indisunique and i.indimmediate and i.indislive and i.indexprs is null
             and i.indexrelid is distinct from encrypt._key_index(shadow, m.key_columns)
     )
     select coalesce(array_agg(x.condition order by x.indexrelid), '{}')

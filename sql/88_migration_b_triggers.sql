@@ -262,6 +262,7 @@ revoke all on function
     encrypt._index_comparison(text, text, encrypt._sync_column),
     encrypt._token_comparison(text, text, regtype, regtype),
     encrypt._sync_texts(encrypt.migrations, regclass, regclass, text, text, text[]),
+    encrypt._has_deferrable(regclass),
     encrypt._stale_conditions(encrypt.migrations, regclass, regclass, boolean),
     encrypt._identity_columns(regclass, name[]),
     encrypt._sync_statements(integer, encrypt._relation_name[]),

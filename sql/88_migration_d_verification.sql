@@ -74,9 +74,10 @@ begin
                 ' select array[count(*), count(*) filter (where is_there and differs), count(*) filter (where not is_there), 0,'
                 ' count(*)] from compared'
             else
-                'select array[count(*), count(*) filter (where %1$s.%2$s is not null and (%3$s)),'
-                ' count(*) filter (where %1$s.%2$s is null), 0, count(*)]'
-                ' from only %4$s %5$s left join only %6$s %1$s on %7$s where %5$s.ctid >= $1 and %5$s.ctid < %8$s'
+                -- OFFSET 0: else what is counted is all columns of both tables, which can be more than PostgreSQL takes.
+                'select array[count(*), count(*) filter (where differs), count(*) filter (where not is_there), 0, count(*)]'
+                ' from (select %1$s.%2$s is not null as is_there, %1$s.%2$s is not null and (%3$s) as differs'
+                ' from only %4$s %5$s left join only %6$s %1$s on %7$s where %5$s.ctid >= $1 and %5$s.ctid < %8$s offset 0) compared'
             end,
             case when pair.forward then 'e' else 'p' end, key, encrypt._difference(migration, pair.plain, pair.encrypted),
             pair.live, case when pair.forward then 'p' else 'e' end, pair.shadow,

@@ -227,7 +227,7 @@ end
 $$;
 comment on function encrypt._refresh_partitions(integer) is 'lets partitions that came take part in a migration, and those that went not';
 
--- Before what relies on dual write: what a dump does not carry (that the triggers of the shadow's foreign keys are disabled), and
+-- Before what relies on dual write: what a dump does not carry (that triggers of the shadow's constraints are disabled), and
 -- what the event triggers were kept from doing.
 create function encrypt._take_over(migration integer) returns void
     language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
@@ -236,7 +236,7 @@ begin
     if not exists (select from encrypt.sync_statements s where s.migration_id = migration) or not encrypt._is_whole(migration) then
         return;
     end if;
-    perform encrypt._switch_keys(migration);
+    perform encrypt._switch_constraints(migration);
     if encrypt._is_at_home(migration) then
         perform encrypt._refresh_partitions(migration);
     end if;

@@ -5,6 +5,9 @@
 -- the live table's own keys, whose rows the shadow has. Enabled, they would do harm: a cascade would reach the
 -- shadow twice, by its own key and through dual write; and a key that is checked before dual write has deleted the
 -- shadow's row would refuse what the live table permits (with d as (delete from child ...) delete from parent ...).
+--
+-- So it is with unique and exclusion constraints that are deferrable, which triggers check, too: SET CONSTRAINTS names the live
+-- table's, and the shadow's would be checked too early.
 
 -- The keys that count: not the copies that PostgreSQL makes per partition of the referenced table, nor those between
 -- the root of a tree and its leaves.
@@ -107,10 +110,10 @@ $$
 $$;
 comment on function encrypt._key_tree(oid) is 'a foreign key and its copies on partitions';
 
--- Idempotent: switches those that are not as they should be. A key counts where both of its tables are in use: with two
+-- Idempotent: switches those that are not as they should be. A foreign key counts where both of its tables are in use: with two
 -- migrations of tables that refer to each other, a key of the table that one of them keeps in step may refer to the live
 -- table of the other.
-create function encrypt._switch_keys(keys oid[]) returns void
+create function encrypt._switch_constraints(constraints oid[]) returns void
     language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
 $$
 declare
@@ -122,9 +125,9 @@ begin
         with recursive wanted (key, state) as (
             select o.oid,
                    case when o.conrelid = any (shadows) or o.confrelid = any (shadows) then 'disable' else 'enable' end
-            from pg_constraint o where o.oid = any (keys)
+            from pg_constraint o where o.oid = any (constraints)
             union
-            -- Its copies on partitions.
+            -- A foreign key's copies on partitions.
             select o.oid, w.state from wanted w join pg_constraint o on o.conparentid = w.key and o.contype = 'f'
         )
         select t.tgrelid::regclass as relation, t.tgname, w.state
@@ -137,18 +140,22 @@ begin
     end loop;
 end
 $$;
-comment on function encrypt._switch_keys(oid[]) is
-    'enables the triggers of foreign keys between tables in use and disables those of and to shadows';
+comment on function encrypt._switch_constraints(oid[]) is
+    'enables the triggers of foreign keys and deferrable constraints of tables in use, and disables those of and to shadows';
 
-create function encrypt._switch_keys(migration integer) returns void
+create function encrypt._switch_constraints(migration integer) returns void
     language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
 $$
 begin
-    perform encrypt._switch_keys(array(
-        select key from encrypt._key_pairs(migration) p cross join unnest(array[p.live, p.shadow]) as key where key is not null));
+    perform encrypt._switch_constraints(array(
+        select key from encrypt._key_pairs(migration) p cross join unnest(array[p.live, p.shadow]) as key where key is not null
+        union all
+        select o.oid from encrypt._migration_pairs(migration) p
+        join pg_constraint o on o.conrelid in (p.live, p.shadow) and o.contype in ('p', 'u', 'x') and o.condeferrable));
 end
 $$;
-comment on function encrypt._switch_keys(integer) is 'the same for all foreign keys of and to the tables of a migration';
+comment on function encrypt._switch_constraints(integer) is
+    'the same for all foreign keys of and to the tables of a migration, and for all deferrable constraints of them';
 
 -- Keys of leaves first, valid before the root's is made: that then finds them and scans nothing.
 create function encrypt._next_key(
@@ -224,7 +231,7 @@ begin
     perform encrypt._own_ddl(format('alter table %s add constraint %I %s%s', next.relation, key_name,
                                     encrypt._key_definition(next.live, next.referenced),
                                     case when next.partitioned or not next.convalidated then '' else ' not valid' end));
-    perform encrypt._switch_keys(array[next.live, o.oid])
+    perform encrypt._switch_constraints(array[next.live, o.oid])
     from pg_constraint o where o.conrelid = next.relation and o.conname = key_name;
     return true;
 end
@@ -277,8 +284,8 @@ comment on function encrypt._drop_shadow_keys(integer) is 'drops other tables'' 
 revoke all on function encrypt._key_pairs(integer, oid[]) from public;
 revoke all on function encrypt._key_definition(oid, regclass) from public;
 revoke all on function encrypt._key_tree(oid) from public;
-revoke all on function encrypt._switch_keys(oid[]) from public;
-revoke all on function encrypt._switch_keys(integer) from public;
+revoke all on function encrypt._switch_constraints(oid[]) from public;
+revoke all on function encrypt._switch_constraints(integer) from public;
 revoke all on function encrypt._next_key(integer, oid[]) from public;
 revoke all on function encrypt._prepare_swap(integer, timestamptz) from public;
 revoke all on function encrypt._shadow_suffix(integer) from public;

@@ -159,7 +159,7 @@ begin
         execute format('select setval(%L, last_value, is_called) from %s', item.shadow::oid, item.live);
     end loop;
     update encrypt.migrations m set live = m.shadow, shadow = m.live where m.migration_id = migration;
-    perform encrypt._switch_keys(migration);
+    perform encrypt._switch_constraints(migration);
     perform encrypt._expose(migration);
 
     foreach statement in array coalesce(again, '{}') loop

@@ -55,7 +55,7 @@ begin
             perform encrypt._own_ddl(format('alter table %s owner to %I', item.relation, item.owner));
         end loop;
     end if;
-    perform encrypt._switch_keys(migration);
+    perform encrypt._switch_constraints(migration);
     if is_taken_over then
         perform encrypt._refresh_partitions(migration);
         perform encrypt._set_shadow_triggers(migration);

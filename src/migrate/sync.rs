@@ -104,7 +104,8 @@ pub fn apply(trigger: &Trigger) -> Result<(), Error> {
                 return apply();
             }
             // A batch of the backfill can have brought back a row that is gone, until it is reconciled. Who takes over what
-            // was unique in it must not hear of that: rows that collide with it are replaced, which removes it.
+            // was unique in it must not hear of that: rows that collide with it are replaced, which removes it. And where a
+            // constraint is deferrable, rows that collide by another can't be passed over.
             match in_subtransaction(apply) {
                 Ok(()) => Ok(()),
                 Err(failure) if failure.is_unique_violation() => work.replace_touched(trigger),
@@ -191,6 +192,15 @@ fn deleted(work: &Work<'_>, old: TransitionTable) -> Result<(), Error> {
     }
 }
 
+/// A collision undoes the attempt, which counts as one row that is missing.
+fn uncollided(once: impl FnOnce() -> Result<u64, Error>) -> Result<u64, Error> {
+    match in_subtransaction(once) {
+        Ok(missing) => Ok(missing),
+        Err(failure) if failure.is_unique_violation() => Ok(1),
+        Err(failure) => failure.raise(),
+    }
+}
+
 /// The only row of a table that has one.
 fn one(table: TransitionTable) -> Option<TransitionRows> {
     (table.count() == 1).then(|| table.first()).flatten()
@@ -269,20 +279,20 @@ impl Work<'_> {
         Err(Error::ShadowCollision)
     }
 
-    /// Replaces the rows with the keys that the trigger fired for.
+    /// Replaces the rows with the keys that the trigger fired for, until nothing collides.
     fn replace_touched(&self, trigger: &Trigger) -> Result<(), Error> {
         if !trigger.is_for_row() {
-            return self.replace(|| self.all(Way::Replace));
+            return self.replace(|| uncollided(|| self.all(Way::Replace)));
         }
         let row = trigger.old_row();
         let key = self.key(|column| row.datum(column))?;
-        match trigger.event() {
-            Event::Update => {
-                let after = trigger.new_row();
-                self.move_key(&key, &self.key(|column| after.datum(column))?)
-            }
-            _ => self.replace(|| self.one(Way::Replace, &key)),
+        self.replace(|| uncollided(|| self.one(Way::Replace, &key)))?;
+        if trigger.event() == Event::Update {
+            let after = trigger.new_row();
+            let key = self.key(|column| after.datum(column))?;
+            self.replace(|| uncollided(|| self.one(Way::Replace, &key)))?;
         }
+        Ok(())
     }
 
     fn one(&self, way: Way, values: &[Parameter]) -> Result<u64, Error> {
