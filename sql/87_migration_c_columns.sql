@@ -1,11 +1,12 @@
 -- Migration, planning: the columns to encrypt. What stands against it, and the types that they get.
 
 -- Mistakes in the call, in contrast to what the table is like: the first one is an error of its own.
-create function encrypt._check_columns(target regclass, columns name[], search name[]) returns void
+create function encrypt._check_columns(target regclass, columns name[], search name[], options jsonb) returns void
     language plpgsql stable parallel unsafe set search_path = pg_catalog, pg_temp as
 $$
 declare
     wrong text;
+    named text;
 begin
     if coalesce(cardinality(columns), 0) = 0 or array_position(columns, null) is not null then
         raise exception using errcode = 'invalid_parameter_value', message = 'no columns to encrypt',
@@ -28,9 +29,19 @@ begin
         raise exception using errcode = 'invalid_parameter_value',
             message = format('column "%s" is to be searched but is none of the columns to encrypt', wrong);
     end if;
+    select o, c into named, wrong
+    from unnest('{types,contexts,normalizers}'::text[]) as o
+    cross join lateral jsonb_object_keys(coalesce(options -> o, '{}')) as c
+    where c <> all (columns)
+    limit 1;
+    if found then
+        raise exception using errcode = 'invalid_parameter_value',
+            message = format('option "%s" names column "%s", which is none of the columns to encrypt', named, wrong);
+    end if;
 end
 $$;
-comment on function encrypt._check_columns(regclass, name[], name[]) is 'the columns given exist, once, and those to search are among them';
+comment on function encrypt._check_columns(regclass, name[], name[], jsonb) is
+    'the columns given exist, once, and those that are to be searched or have options are among them';
 
 -- Types that columns have now, and keys, partitioning, publications and statistics that use them.
 create function encrypt._column_refusals(target regclass, columns name[], search name[]) returns table (reason text, remedy text)
@@ -185,7 +196,7 @@ $$;
 comment on function encrypt._given_type(text, oid, integer, text, boolean) is 'checks that an existing encrypted type fits a column';
 
 -- why: parts of start_migration
-revoke all on function encrypt._check_columns(regclass, name[], name[]) from public;
+revoke all on function encrypt._check_columns(regclass, name[], name[], jsonb) from public;
 revoke all on function encrypt._column_refusals(regclass, name[], name[]) from public;
 revoke all on function encrypt._modifier_of(oid, integer) from public;
 revoke all on function encrypt._make_types(integer, regclass, name[], text, name[], jsonb) from public;

@@ -138,11 +138,15 @@ begin
     perform encrypt._check_options(options);
     wait := coalesce((options ->> 'lock_timeout')::interval, '500 ms');
     attempts := coalesce((options ->> 'attempts')::integer, 20);
+    if wait <= interval '0' or attempts < 1 then
+        raise exception using errcode = 'invalid_parameter_value',
+            message = 'lock_timeout and attempts must be greater than zero';
+    end if;
     -- Conflicts with DDL and with itself, so that two can't start on one table; not with reading and writing.
     perform encrypt._lock_table(target, 'share update exclusive', wait, attempts);
     -- A default that is set for the session is not the table's. Catalog lookups that run once are not worth compiling.
     perform set_config('default_tablespace', '', true), set_config('jit', 'off', true);
-    perform encrypt._check_columns(target, wanted, searched);
+    perform encrypt._check_columns(target, wanted, searched, options);
 
     insert into encrypt.migrations (live, table_schema, table_name, key_name, key_columns, options, created_by)
     select target, n.nspname, c.relname, key, coalesce(encrypt._row_key(target, wanted), '{}'), options, encrypt._outer_user()::text

@@ -39,6 +39,10 @@ select refused('ok', '{a}', '{}', '{"checks": "maybe"}');
 select refused('ok', '{a}', '{}', '{"chekcs": "keep"}');
 select refused('ok', '{a}', '{}', '[]');
 select refused('ok', '{a}', '{}', '{"types": "t"}');
+select refused('ok', '{a}', '{}', '{"types": {"b": "t"}}');
+select refused('ok', '{a}', '{}', '{"expose": "columns", "contexts": {"A": "t"}}');
+select refused('ok', '{a}', '{}', '{"lock_timeout": "0"}');
+select refused('ok', '{a}', '{}', '{"attempts": 0}');
 select encrypt.start_migration('ok', '{a}', 'migration_nothing');
 select encrypt.start_migration(null, '{a}');
 
