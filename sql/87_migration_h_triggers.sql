@@ -32,6 +32,23 @@ end
 $$;
 comment on function encrypt._trigger_definition(oid, text) is 'CREATE TRIGGER for a trigger, on another table';
 
+-- Trigger functions in C that are told the name of a column check its type when they are called, as tsvector_update_trigger does:
+-- every write of the application would fail. Arguments are kept as bytes, each with a zero at its end.
+create function encrypt._unreadable_columns(migration integer) returns table (reason text, remedy text)
+    language sql stable security definer set search_path = pg_catalog, pg_temp as
+$$
+    select format('trigger %I of %s: %s() can''t read column %I once it is encrypted', t.tgname, r.plain, p.oid::regproc, c.column_name),
+           format('drop trigger %I on %s;', t.tgname, r.plain)
+    from encrypt.migration_relations r
+    join encrypt.migration_columns c on c.migration_id = r.migration_id
+    join pg_trigger t on t.tgrelid = r.plain and not t.tgisinternal and t.tgparentid = 0
+    join pg_proc p on p.oid = t.tgfoid
+    join pg_language l on l.oid = p.prolang and l.lanname in ('internal', 'c')
+    where r.migration_id = migration
+      and encode(convert_to(c.column_name, getdatabaseencoding()), 'escape') = any (string_to_array(encode(t.tgargs, 'escape'), '\000'))
+$$;
+comment on function encrypt._unreadable_columns(integer) is 'triggers whose functions would refuse the types of encrypted columns';
+
 -- WHEN conditions are parsed with the columns' new types: most go on to work. Each is made and undone, to see it.
 create function encrypt._trigger_refusals(migration integer) returns table (reason text, remedy text)
     language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
@@ -39,6 +56,7 @@ $$
 declare
     g record;
 begin
+    return query select u.reason, u.remedy from encrypt._unreadable_columns(migration) u;
     for g in
         select t.oid, t.tgname, r.plain, r.encrypted
         from encrypt.migration_relations r
@@ -62,8 +80,10 @@ begin
     end loop;
 end
 $$;
-comment on function encrypt._trigger_refusals(integer) is 'triggers whose conditions have no meaning on encrypted columns';
+comment on function encrypt._trigger_refusals(integer) is
+    'triggers whose conditions have no meaning on encrypted columns, or that would fail on them';
 
 -- why: parts of start_migration
 revoke all on function encrypt._trigger_definition(oid, text) from public;
+revoke all on function encrypt._unreadable_columns(integer) from public;
 revoke all on function encrypt._trigger_refusals(integer) from public;

@@ -210,6 +210,9 @@ create trigger t1 before update of a on triggered for each row when (old.a is di
 create trigger t2 after update on triggered for each row when (old.* is distinct from new.*) execute function log_change();
 create trigger t3 before insert on triggered for each row when (length(new.a) > 3 and new.n > 4) execute function log_change();
 select refused('triggered', '{a, n}');
+create trigger t6 before insert on triggered for each row execute function tsvector_update_trigger(words, 'pg_catalog.simple', a);
+select refused('triggered', '{a, n}');
+drop trigger t6 on triggered;
 create trigger t4 before insert on triggered for each row when (coalesce(new.n, 0) > 3) execute function log_change();
 create trigger t5 before insert on triggered for each row when (coalesce(new.id, 0) > 3) execute function log_change();
 select refused('triggered', '{a, n}');
