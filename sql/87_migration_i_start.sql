@@ -189,6 +189,7 @@ begin
     perform encrypt._announce_migration(target);
     perform encrypt._announce_privileges(started);
     perform encrypt._announce_exposure(target, options);
+    perform encrypt._announce_functions(started);
     -- Rehearsed while writers go on: their plans and the catalogs are at hand when it is done under the lock.
     perform from encrypt._sync_statements(started);
     perform encrypt._set_shadow_triggers(started);
@@ -290,6 +291,38 @@ $$;
 comment on function encrypt._announce_privileges(integer) is
     'warns of roles that may use a table and not the key that it is encrypted under';
 
+-- RETURN QUERY takes columns of the very types that the function returns, and PostgreSQL finds that out when it is called: here by
+-- the words of its text, which may say more than is so.
+create function encrypt._announce_functions(migration integer) returns void
+    language plpgsql stable security definer set search_path = pg_catalog, pg_temp as
+$$
+declare
+    found record;
+begin
+    if encrypt._exposure(migration) <> 'type' then
+        return;
+    end if;
+    for found in
+        select p.oid::regprocedure as function, m.live,
+               (select format('%I::%s', c.column_name, c.plain_type) from encrypt.migration_columns c
+                where c.migration_id = m.migration_id order by c.column_name limit 1) as example
+        from encrypt.migrations m
+        cross join pg_proc p
+        join pg_language l on l.oid = p.prolang and l.lanname = 'plpgsql'
+        where m.migration_id = migration and p.proretset and p.prosrc ~* '\mreturn\s+query\M'
+          and strpos(lower(p.prosrc), lower(m.table_name)) > 0
+          and not exists (select from pg_depend d where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e')
+        order by p.oid
+    loop
+        raise notice using
+            message = format('function %s has RETURN QUERY and seems to read %s: it fails after cutover where a column it returns is encrypted',
+                             found.function, found.live),
+            hint = format('Let it cast what it returns, as in %s. It can do so now.', found.example);
+    end loop;
+end
+$$;
+comment on function encrypt._announce_functions(integer) is 'notices about functions that may return encrypted columns as plain ones';
+
 -- Undoes what start_migration made, after the triggers were removed: the encrypted tables with all that is on them, and
 -- the types that were made for them. Without CASCADE: what somebody made on them since is somebody's.
 create function encrypt._drop_shadow(migration integer) returns void
@@ -334,4 +367,5 @@ revoke all on function encrypt._refuse_migration(regclass, text[], text[]) from 
 revoke all on function encrypt._check_call(regclass, text) from public;
 revoke all on function encrypt._announce_migration(regclass) from public;
 revoke all on function encrypt._announce_privileges(integer) from public;
+revoke all on function encrypt._announce_functions(integer) from public;
 revoke all on function encrypt._drop_shadow(integer) from public;
