@@ -190,6 +190,7 @@ begin
     perform encrypt._announce_privileges(started);
     perform encrypt._announce_exposure(target, options);
     perform encrypt._announce_functions(started);
+    perform encrypt._announce_views(started);
     -- Rehearsed while writers go on: their plans and the catalogs are at hand when it is done under the lock.
     perform from encrypt._sync_statements(started);
     perform encrypt._set_shadow_triggers(started);
@@ -323,6 +324,75 @@ end
 $$;
 comment on function encrypt._announce_functions(integer) is 'notices about functions that may return encrypted columns as plain ones';
 
+-- Views are parsed anew with the columns' new types, and most go on to work. Each is made and undone here, to see it, over tables like
+-- the counterparts in a schema that comes before the table's own. It is a warning: what is of other schemas is found as it is now, and
+-- operators of the new types are found, which are not at cutover. While the path is another, no expression of ours may find an operator by it.
+create function encrypt._announce_views(migration integer) returns void
+    language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set pg_encrypt.own_ddl = on as
+$$
+declare
+    rehearsal constant text := format('encrypt_rehearsal_%s', migration);
+    own_schema constant text := (select quote_ident(m.table_schema) from encrypt.migrations m where m.migration_id = migration);
+    rehearsal_path constant text := format('%I, %s, pg_temp', rehearsal, own_schema);
+    path_before constant text := current_setting('search_path');
+    item record;
+    statement text;
+    views text[] := '{}';
+    failures text[] := '{}';
+begin
+    if encrypt._exposure(migration) <> 'type' or not exists (select from encrypt._dependent_views(migration)) then
+        return;
+    end if;
+    begin
+        execute format('create schema %I', rehearsal);
+        -- With the primary key, by which views group. No other index: the owner's functions in it would run with our rights.
+        for item in
+            select l.relname, p.shadow, ', ' || pg_get_constraintdef(o.oid) as key
+            from encrypt._migration_pairs(migration) p
+            join pg_class l on l.oid = p.live and l.relnamespace = own_schema::regnamespace
+            left join pg_constraint o on o.conrelid = p.shadow and o.contype = 'p'
+            where exists (select from pg_depend d where d.classid = 'pg_rewrite'::regclass
+                          and d.refclassid = 'pg_class'::regclass and d.refobjid = p.live)
+        loop
+            execute format('create table %I.%I (like %s%s)', rehearsal, item.relname, item.shadow, item.key);
+        end loop;
+        for item in
+            select v.view, c.relname, v.view::text as name,
+                   (select string_agg(quote_ident(a.attname), ', ' order by a.attnum)
+                    from pg_attribute a where a.attrelid = v.view and a.attnum > 0) as columns
+            from encrypt._dependent_views(migration) v join pg_class c on c.oid = v.view
+            order by v.level, v.view
+        loop
+            perform set_config('search_path', own_schema, true);
+            statement := pg_catalog.pg_get_viewdef(item.view, false);
+            perform pg_catalog.set_config('search_path', path_before, true);
+            statement := format('create view %I.%I (%s) as %s', rehearsal, item.relname, item.columns, statement);
+            begin
+                perform set_config('search_path', rehearsal_path, true);
+                execute statement;
+                perform pg_catalog.set_config('search_path', path_before, true);
+            exception when syntax_error_or_access_rule_violation or feature_not_supported then
+                views := views || item.name;
+                failures := failures || sqlerrm;
+            end;
+        end loop;
+        raise exception using errcode = 'query_canceled', message = 'undone';
+    exception
+        when query_canceled then
+            -- Somebody's cancel request has the same code.
+            if sqlerrm <> 'undone' then
+                raise;
+            end if;
+    end;
+    for item in select * from unnest(views, failures) as u (name, failure) loop
+        raise warning using
+            message = format('view %s may be in the way of cutover: %s', item.name, item.failure),
+            hint = 'Drop it before cutover, and make it again afterwards, with casts of the encrypted columns to the types that they have now.';
+    end loop;
+end
+$$;
+comment on function encrypt._announce_views(integer) is 'warns of views that could not be made again over encrypted columns';
+
 -- Undoes what start_migration made, after the triggers were removed: the encrypted tables with all that is on them, and
 -- the types that were made for them. Without CASCADE: what somebody made on them since is somebody's.
 create function encrypt._drop_shadow(migration integer) returns void
@@ -368,4 +438,5 @@ revoke all on function encrypt._check_call(regclass, text) from public;
 revoke all on function encrypt._announce_migration(regclass) from public;
 revoke all on function encrypt._announce_privileges(integer) from public;
 revoke all on function encrypt._announce_functions(integer) from public;
+revoke all on function encrypt._announce_views(integer) from public;
 revoke all on function encrypt._drop_shadow(integer) from public;

@@ -165,7 +165,8 @@ begin
     foreach statement in array coalesce(again, '{}') loop
         begin
             execute statement;
-        exception when undefined_column or undefined_table then
+        -- Such as types and operators that are not those of the other table's columns.
+        exception when syntax_error_or_access_rule_violation or feature_not_supported then
             raise exception using errcode = 'dependent_objects_still_exist',
                 message = format('migration %s: an object can''t be made on the other table', migration),
                 detail = format('%s, in: %s', sqlerrm, statement),

@@ -122,6 +122,24 @@ select id, email, note from customers where id in (3, 4, 5, 6, 150) or email = '
 select id, email, note from view where id in (3, 4, 5, 6) order by id;
 select place, detail from encrypt.leftover_plaintext('columns') where place ~ '^subscribers';
 
+-- Views that can't be made again over the other table's columns are named, before cutover and before a rollback.
+create table counted (id integer primary key, n integer, email text);
+create view summed as select coalesce(n, 0) as n from counted;
+set client_min_messages = warning;
+select encrypt.start_migration('counted', '{n, email}', 'migration_exchange', '{email}') as m \gset
+set client_min_messages = error;
+call encrypt.backfill(:m);
+call encrypt.verify(:m);
+\set VERBOSITY default
+call encrypt.cutover(:m);
+drop view summed;
+call encrypt.cutover(:m);
+create view summed as select coalesce(n::integer, 0) as n from counted where email = any (array['x', 'y']);
+call encrypt.rollback_migration(:m);
+drop view summed;
+call encrypt.rollback_migration(:m);
+select phase from encrypt.migrations where migration_id = :m;
+
 -- Nothing of dual write is left.
 select tgrelid::regclass, tgname from pg_trigger where not tgisinternal and tgrelid in (select oid from pg_class where relnamespace = '"mex %s"'::regnamespace);
 drop publication regress_migration_exchange;

@@ -232,7 +232,12 @@ select refused('less', '{a}', '{}', '{"checks": "drop", "indexes": "drop"}');
 select refused('less', '{a}', '{}', '{"checks": "drop", "indexes": "drop", "publications": "accept"}');
 drop publication mr_all;
 
--- Locks: bounded waits, and nothing is left of the attempt. A notice for each function that may fail after cutover.
+-- Locks: bounded waits, and nothing is left of the attempt. A notice for each function that may fail after cutover, and for each
+-- view that can't be made again.
+create view less_deep as
+    with recursive r (a) as (select l.a from less l union all select r.a || 'x' from r where r.a <> '') select r.a from r;
+create view less_over as select d.a from less_deep d;
+create view less_plain as select l.*, l.a || 'x' as x from less l where l.a like 'x%';
 create function less_rows() returns setof text language plpgsql as 'begin return query select l.a from less l; end';
 create function less_columns() returns setof text language plpgsql as 'begin return next (select max(l.a) from less l); end';
 set client_min_messages = notice;
