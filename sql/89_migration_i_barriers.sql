@@ -131,7 +131,14 @@ begin
     join pg_class c on c.oid in (p.shadow, m.tombstones)
     where not (select bool_and(has_table_privilege(l.relowner, c.oid, privilege))
                from unnest(array['select', 'insert', 'update', 'delete', 'truncate']) as privilege)
-       or not has_schema_privilege(l.relowner, c.relnamespace, 'usage')
+    order by c.oid)
+    union all
+    (select format('role %I, the owner, may not use schema %s', pg_get_userbyid(l.relowner), c.relnamespace::regnamespace),
+            format('The owner needs it for table %s.', c.oid::regclass)
+    from pairs p
+    join pg_class l on l.oid = p.live
+    join pg_class c on c.oid in (p.shadow, m.tombstones)
+    where not has_schema_privilege(l.relowner, c.relnamespace, 'usage')
     order by c.oid)
     union all
     select format('table %s does not have the columns of the key', m.tombstones), null
