@@ -324,27 +324,29 @@ end
 $$;
 comment on function encrypt._announce_functions(integer) is 'notices about functions that may return encrypted columns as plain ones';
 
--- Views are parsed anew with the columns' new types, and most go on to work. Each is made and undone here, to see it, over tables like
--- the counterparts in a schema that comes before the table's own. It is a warning: what is of other schemas is found as it is now, and
+-- Views are parsed anew with the columns' new types, and most go on to work. Each is made and undone here, to see it, over temporary
+-- tables like the counterparts, which come before the table's own schema. It is a warning: what is of other schemas is found as it is now, and
 -- operators of the new types are found, which are not at cutover. While the path is another, no expression of ours may find an operator by it.
 create function encrypt._announce_views(migration integer) returns void
     language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set pg_encrypt.own_ddl = on as
 $$
 declare
-    rehearsal constant text := format('encrypt_rehearsal_%s', migration);
     own_schema constant text := (select quote_ident(m.table_schema) from encrypt.migrations m where m.migration_id = migration);
-    rehearsal_path constant text := format('%I, %s, pg_temp', rehearsal, own_schema);
+    own_path constant text := own_schema || ', pg_temp';
+    rehearsal_path constant text := 'pg_temp, ' || own_schema;
     path_before constant text := current_setting('search_path');
     item record;
     statement text;
     views text[] := '{}';
     failures text[] := '{}';
 begin
-    if encrypt._exposure(migration) <> 'type' or not exists (select from encrypt._dependent_views(migration)) then
+    if encrypt._exposure(migration) <> 'type' or not exists (select from encrypt._dependent_views(migration))
+       -- The session's own temporary tables would be found first.
+       or exists (select from encrypt._migration_pairs(migration) p join pg_class l on l.oid = p.live
+                  where to_regclass(format('pg_temp.%I', l.relname)) is not null) then
         return;
     end if;
     begin
-        execute format('create schema %I', rehearsal);
         -- With the primary key, by which views group. No other index: the owner's functions in it would run with our rights.
         for item in
             select l.relname, p.shadow, ', ' || pg_get_constraintdef(o.oid) as key
@@ -354,7 +356,7 @@ begin
             where exists (select from pg_depend d where d.classid = 'pg_rewrite'::regclass
                           and d.refclassid = 'pg_class'::regclass and d.refobjid = p.live)
         loop
-            execute format('create table %I.%I (like %s%s)', rehearsal, item.relname, item.shadow, item.key);
+            execute format('create temporary table %I (like %s%s)', item.relname, item.shadow, item.key);
         end loop;
         for item in
             select v.view, c.relname, v.view::text as name,
@@ -363,17 +365,21 @@ begin
             from encrypt._dependent_views(migration) v join pg_class c on c.oid = v.view
             order by v.level, v.view
         loop
-            perform set_config('search_path', own_schema, true);
+            perform set_config('search_path', own_path, true);
             statement := pg_catalog.pg_get_viewdef(item.view, false);
             perform pg_catalog.set_config('search_path', path_before, true);
-            statement := format('create view %I.%I (%s) as %s', rehearsal, item.relname, item.columns, statement);
+            statement := format('create temporary view %I (%s) as %s', item.relname, item.columns, statement);
             begin
                 perform set_config('search_path', rehearsal_path, true);
                 execute statement;
                 perform pg_catalog.set_config('search_path', path_before, true);
-            exception when syntax_error_or_access_rule_violation or feature_not_supported then
-                views := views || item.name;
-                failures := failures || sqlerrm;
+            exception
+                -- A temporary view, or one of this name.
+                when duplicate_table then
+                    null;
+                when syntax_error_or_access_rule_violation or feature_not_supported then
+                    views := views || item.name;
+                    failures := failures || sqlerrm;
             end;
         end loop;
         raise exception using errcode = 'query_canceled', message = 'undone';
