@@ -75,7 +75,8 @@ begin
     where i.indexrelid not in (select x.shadow from encrypt._index_pairs(migration) x where x.shadow is not null)
     union all
     -- One of an encrypted column is written otherwise, or was given up at the start.
-    select format('constraint %I is of table %s only', o.conname, p.shadow), null
+    select format('constraint %I is of table %s only', o.conname, p.shadow),
+           format('To drop it, first: alter table %s drop constraint %I; to add one, first on table %s.', p.shadow, o.conname, p.live)
     from pairs p
     join pg_constraint o on o.conrelid = p.shadow and o.contype = 'c'
     where not exists (select from pg_constraint l where l.conrelid = p.live and l.contype = 'c' and l.conname = o.conname
