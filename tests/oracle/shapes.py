@@ -32,6 +32,7 @@ class Column:
     indexed: bool = False
     unique_among: int = 0
     """Unique, of so many values; 0: not."""
+    is_deferrable: bool = False
     is_reference: bool = False
 
     @property
@@ -43,7 +44,8 @@ class Column:
     def constraint(self) -> str:
         if self.is_reference:
             return f" references {PARENTS} on delete set null on update cascade"
-        return " unique" if self.unique_among else ""
+        deferrable = " deferrable" if self.is_deferrable else ""
+        return f" unique{deferrable}" if self.unique_among else ""
 
     @property
     def quoted(self) -> str:
@@ -166,7 +168,7 @@ class Shape:
         columns = ", ".join(f"{c.name} {c.type}{'*' if c.migrated else ''}{'?' if c.searchable else ''}" for c in self.columns)
         also = [name for name, is_so in (("children", self.has_children), ("trigger", self.has_trigger), ("wide", self.is_wide),
                                          ("metadata", self.has_metadata), (f"expose {self.expose}", self.expose != "type")) if is_so]
-        also += [f"{c.name} {'refers to parents' if c.is_reference else 'is unique'}" for c in self.columns if c.is_bound]
+        also += [f"{c.name} {'refers to parents' if c.is_reference else f'is{c.constraint}'}" for c in self.columns if c.is_bound]
         return f"{self.table} ({keys}; {columns}) {self.partition or ''} {self.rows} rows {', '.join(also)}".rstrip()
 
     def create(self) -> list[str]:
@@ -304,7 +306,8 @@ def random_shape(random: Random, with_modifiers: bool, rows: int) -> Shape:
     # A unique constraint of a partitioned table has to have the partition key.
     if partition is None and random.random() < 0.5:
         encrypted = random.random() < 0.5
-        columns.append(Column("slot", "bigint", encrypted, encrypted, unique_among=50 * rows))
+        deferrable = not encrypted and random.random() < 0.5
+        columns.append(Column("slot", "bigint", encrypted, encrypted, unique_among=50 * rows, is_deferrable=deferrable))
     if random.random() < 0.4:
         columns.append(Column("parent", "integer", is_reference=True))
     is_wide = random.random() < 0.25

@@ -79,7 +79,9 @@ def upsert(a: Application) -> None:
 
 
 def upsert_nothing(a: Application) -> None:
-    target = a.random.choice(("", f"({a.shape.key_list})"))
+    key = f"({a.shape.key_list})"
+    # Every constraint is an arbiter where none is named, and none may be deferrable.
+    target = a.random.choice((key if any(column.is_deferrable for column in a.shape.columns) else "", key))
     on_conflict(a, a.rows(a.numbers(a.random.choice((6, 6, 150)))), f"{target} do nothing", "mark = excluded.mark")
 
 
