@@ -1,5 +1,10 @@
 -- Running jobs, and watching them.
 
+create procedure encrypt._require_own_transactions()
+    language c as 'MODULE_PATHNAME', 'require_own_transactions';
+comment on procedure encrypt._require_own_transactions() is 'refuses what commits where that is not possible';
+-- why: it stays with PUBLIC, as procedures that commit run with the rights of their caller
+
 create procedure encrypt.run_job(job integer)
     language c as 'MODULE_PATHNAME', 'run_job';
 comment on procedure encrypt.run_job(integer) is

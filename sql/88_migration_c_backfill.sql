@@ -247,8 +247,10 @@ create procedure encrypt.backfill(migration integer, options jsonb default '{}')
     language plpgsql as
 $$
 declare
-    job integer := encrypt._job_of_migration(migration, 'backfill', options);
+    job integer;
 begin
+    call encrypt._require_own_transactions();
+    job := encrypt._job_of_migration(migration, 'backfill', options);
     commit;
     if job is not null then
         call encrypt._run_own_job(job);

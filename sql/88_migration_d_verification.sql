@@ -179,8 +179,10 @@ create procedure encrypt.verify(migration integer, options jsonb default '{}')
     language plpgsql as
 $$
 declare
-    job integer := encrypt._job_of_migration(migration, 'verify', options);
+    job integer;
 begin
+    call encrypt._require_own_transactions();
+    job := encrypt._job_of_migration(migration, 'verify', options);
     commit;
     call encrypt._run_own_job(job);
 end

@@ -227,6 +227,7 @@ $$
 declare
     attempt integer := 1;
 begin
+    call encrypt._require_own_transactions();
     while attempt is not null loop
         commit;
         set transaction isolation level read committed;

@@ -135,6 +135,7 @@ declare
     previous text;
     in_background boolean := encrypt._positive(workers);
 begin
+    call encrypt._require_own_transactions();
     commit;
     set transaction isolation level read committed;
     migration := encrypt._find_migration(target, columns);

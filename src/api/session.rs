@@ -1,5 +1,7 @@
 //! What SQL can't find out about a session and its transactions, or do.
 
+use crate::error::Error;
+use crate::pg::transaction::may_commit;
 use crate::pg::{acl, xact};
 use crate::sql_function;
 use pgrx::pg_sys::Datum;
@@ -23,5 +25,15 @@ sql_function! {
     fn wait_for_running_transactions(_call) {
         xact::wait_for_running_transactions();
         Ok(Some(Datum::from(0usize)))
+    }
+}
+
+sql_function! {
+    /// Refuses to be called where the procedures that call it could not commit.
+    fn require_own_transactions(call) {
+        match may_commit(call) {
+            true => Ok(None),
+            false => Err(Error::NeedsOwnTransactions),
+        }
     }
 }

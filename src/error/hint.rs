@@ -44,6 +44,9 @@ impl Error {
             }
             Self::KeyWrongState { hint, .. } => (*hint).into(),
             Self::KeyBusy { .. } | Self::KeyChanged => "Run the statement again.".into(),
+            Self::NeedsOwnTransactions => {
+                "Call it outside of a transaction block. In a client that begins one by itself, turn autocommit on.".into()
+            }
             Self::NeedsReadCommitted => "Run it outside of a transaction block, or: begin isolation level read committed;".into(),
             Self::KeyImmutable { .. } | Self::KeyTransition { .. } => {
                 "Use the functions of schema encrypt to change keys.".into()

@@ -61,7 +61,7 @@ impl Error {
             Self::JobPaused { job_id } => format!("job {job_id} is paused"),
             Self::ShadowCollision => "rows of a migrating table are equal in what is unique in its shadow".into(),
             Self::NeedsOwnTransactions => {
-                "a job commits after every batch and can't run inside a transaction block or function".into()
+                "a procedure that commits as it goes on can't run inside a transaction block or function".into()
             }
             Self::NoWorkerSlot { started, wanted } => {
                 format!("{started} of {wanted} background workers could be started")

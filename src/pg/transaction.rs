@@ -16,17 +16,21 @@ pub enum Transactions {
     Worker,
 }
 
+/// Whether a procedure may end the transaction that it was called in.
+pub fn may_commit(call: &Call<'_>) -> bool {
+    // SAFETY: the context of a CALL is a CallContext; it says whether a COMMIT is possible.
+    unsafe {
+        let context = (*call.fcinfo()).context;
+        !context.is_null()
+            && (*context).type_ == pg_sys::NodeTag::T_CallContext
+            && !(*context.cast::<pg_sys::CallContext>()).atomic
+    }
+}
+
 impl Transactions {
     /// Runs `body` as a procedure that commits; `None` where the caller's transaction is not ours to end.
     pub fn of_procedure<T>(call: &Call<'_>, body: impl FnOnce(Self) -> T) -> Option<T> {
-        // SAFETY: the context of a CALL is a CallContext; it says whether a COMMIT is possible.
-        let may_commit = unsafe {
-            let context = (*call.fcinfo()).context;
-            !context.is_null()
-                && (*context).type_ == pg_sys::NodeTag::T_CallContext
-                && !(*context.cast::<pg_sys::CallContext>()).atomic
-        };
-        if !may_commit {
+        if !may_commit(call) {
             return None;
         }
         // SAFETY: this level of SPI is what SPI_commit belongs to; levels opened by statements come and go above it.

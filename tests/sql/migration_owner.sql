@@ -65,6 +65,11 @@ call encrypt.cutover(7602);
 call encrypt.finalize_migration(7602);
 \set VERBOSITY default
 select phase from encrypt.migrations where migration_id = 7602;
+-- Said before anything is done.
+begin; call encrypt.migrate('migration_owner.t', '{email}', key => 'migration_owner'); rollback;
+begin; call encrypt.verify(7602); rollback;
+begin; call encrypt.finalize_migration(7602); rollback;
+do $$ begin call encrypt.rollback_migration(7602); end $$;
 select count(*) from migration_owner.t where email = '7@example.org';
 
 reset role;
