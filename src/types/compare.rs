@@ -13,7 +13,7 @@ use super::value::{self, Searching, Token, normalized_datum, stored_token, token
 use crate::error::Error;
 use crate::keyring::{Now, Recently};
 use crate::pg::compare;
-use crate::pg::datum::varlena_bytes;
+use crate::pg::datum::{prefetch, varlena_bytes};
 use crate::pg::scratch::with_scratch;
 use crate::pg::sort::prefix::PrefixSorting;
 use crate::pg::sort::{Identity, Sorting};
@@ -53,7 +53,7 @@ pub fn equal_by_token(a: Side, b: Side) -> Result<Option<bool>, Error> {
     let (Side::Typed(a), Side::Typed(b)) = (a, b) else {
         return Ok(None);
     };
-    let tokens = stored_token(a)?.zip(stored_token(b)?);
+    let tokens = token_in_place(a)?.zip(token_in_place(b)?);
     Ok(tokens.map(|(a, b)| a == b))
 }
 
@@ -191,7 +191,12 @@ pub fn token_order(site: &mut Comparing, a: Side, b: Side) -> Result<Ordering, E
 #[inline]
 pub fn hash_by_token(side: Side, seed: Option<Datum>) -> Result<Option<Datum>, Error> {
     match side {
-        Side::Typed(value) => Ok(stored_token(value)?.map(|token| hash_of_token(&token, seed))),
+        Side::Typed(value) => Ok(token_in_place(value)?.map(|token| {
+            // The end of it, often in another line of the cache, is read when values with this hash are compared.
+            let [.., last] = token;
+            prefetch(last);
+            hash_of_token(token, seed)
+        })),
         Side::Plain(_) => Ok(None),
     }
 }
